@@ -1,0 +1,246 @@
+"""Settings: `LIGHTD_*` environment variables, read once, typed, each with a default.
+
+`docs/settings.md` lists them in a table that a test compares with this file.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from environs import Env, EnvError
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used; the message names it and says what is expected."""
+
+
+def _setting(variable: str, default: Any, meaning: str) -> Any:
+    """Declare a field read from `variable`; `meaning` is the sentence in the docs table."""
+    metadata = {"variable": variable, "meaning": meaning}
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of all processes. Units stand in the names."""
+
+    data: Path = _setting(
+        "LIGHTD_DATA", Path("/var/lib/lightd"), "Folder for volumes, embedded stores, secrets, sockets."
+    )
+    redis_url: str = _setting(
+        "LIGHTD_REDIS_URL", "", "Record store and broker. Empty: an embedded Valkey under `LIGHTD_DATA`."
+    )
+    stream_url: str = _setting(
+        "LIGHTD_STREAM_URL",
+        "",
+        "Stream store for consoles. Empty: the record store, or a second embedded Valkey when that is embedded too.",
+    )
+    stream_memory_mb: int = _setting("LIGHTD_STREAM_MEMORY_MB", 256, "Memory of the embedded stream store.")
+    store_memory_mb: int = _setting(
+        "LIGHTD_STORE_MEMORY_MB", 1024, "Memory of the embedded record store; it refuses writes beyond it."
+    )
+    node: str = _setting("LIGHTD_NODE", "", "Name of this host in the fleet. Empty: the host name.")
+    secret: str = _setting(
+        "LIGHTD_SECRET",
+        "",
+        "Key that signs calls between API and hosts, the same on all. Empty: made once in `LIGHTD_DATA/secret`.",
+    )
+    bind: str = _setting("LIGHTD_BIND", "127.0.0.1:8070", "Address and port of the API.")
+    api_workers: int = _setting("LIGHTD_API_WORKERS", 2, "API processes on this host.")
+    max_body_bytes: int = _setting("LIGHTD_MAX_BODY_BYTES", 16 * 1024 * 1024, "Largest JSON body the API reads.")
+    files_url: str = _setting(
+        "LIGHTD_FILES_URL",
+        "",
+        "Where the API reaches this host's files process. Empty: a Unix socket under `LIGHTD_DATA`; else `http://host:port`.",
+    )
+    files_threads: int = _setting("LIGHTD_FILES_THREADS", 16, "Threads of the files process.")
+    quick_threads: int = _setting("LIGHTD_QUICK_THREADS", 8, "Short jobs (power, deletion) this host works on at once.")
+    long_threads: int = _setting("LIGHTD_LONG_THREADS", 4, "Long jobs (pulls, installs) this host works on at once.")
+    engine: str = _setting("LIGHTD_ENGINE", "unix:///var/run/docker.sock", "The Docker engine of this host.")
+    engine_timeout_seconds: int = _setting(
+        "LIGHTD_ENGINE_TIMEOUT_SECONDS", 60, "How long one call to the engine may take."
+    )
+    network: str = _setting(
+        "LIGHTD_NETWORK",
+        "lightd",
+        "Name of the engine network and of its bridge (at most 12 letters, digits or dashes).",
+    )
+    firewall: bool = _setting(
+        "LIGHTD_FIREWALL",
+        True,
+        "Keep containers from reaching the host's own services and metadata addresses (iptables).",
+    )
+    volume_driver: str = _setting(
+        "LIGHTD_VOLUME_DRIVER",
+        "auto",
+        "`loop` (size kept by the kernel), `directory` (size only checked), or `auto`: `loop` where it works.",
+    )
+    volume_allocation: str = _setting(
+        "LIGHTD_VOLUME_ALLOCATION",
+        "full",
+        "`full` takes a volume's disk space when it is made, `sparse` as it fills.",
+    )
+    volume_size_mb: int = _setting("LIGHTD_VOLUME_SIZE_MB", 1024, "Size of a volume when the request names none.")
+    volume_max_mb: int = _setting("LIGHTD_VOLUME_MAX_MB", 1024 * 1024, "Largest size a volume may have.")
+    disk_floor_mb: int = _setting(
+        "LIGHTD_DISK_FLOOR_MB", 512, "Free disk space below which no volume is made and no sparse one grows."
+    )
+    container_user: str = _setting(
+        "LIGHTD_CONTAINER_USER", "1000:1000", "`uid:gid` that containers run as and that owns their files."
+    )
+    default_memory_mb: int = _setting(
+        "LIGHTD_DEFAULT_MEMORY_MB", 1024, "Memory limit of a container that names none; 0 for no limit."
+    )
+    default_cpu: float = _setting(
+        "LIGHTD_DEFAULT_CPU",
+        1.0,
+        "Processor limit, in cores, of a container that names none; 0 for no limit.",
+    )
+    default_pids: int = _setting("LIGHTD_DEFAULT_PIDS", 512, "Process limit of a container that names none.")
+    tmp_mb: int = _setting("LIGHTD_TMP_MB", 64, "Size of a container's `/tmp`.")
+    allowed_mounts: tuple[str, ...] = _setting(
+        "LIGHTD_ALLOWED_MOUNTS", (), "Host folders, comma separated, below which containers may mount."
+    )
+    install_timeout_seconds: int = _setting(
+        "LIGHTD_INSTALL_TIMEOUT_SECONDS",
+        1800,
+        "How long an install script may run when the request names nothing shorter.",
+    )
+    install_layer_mb: int = _setting(
+        "LIGHTD_INSTALL_LAYER_MB", 4096, "What an install script may change outside the volume."
+    )
+    stop_timeout_seconds: int = _setting(
+        "LIGHTD_STOP_TIMEOUT_SECONDS", 30, "How long a stopping container has before SIGKILL."
+    )
+    log_mb: int = _setting("LIGHTD_LOG_MB", 10, "Size at which the engine rotates a container's log; it keeps three.")
+    console_history_lines: int = _setting(
+        "LIGHTD_CONSOLE_HISTORY_LINES", 5000, "Console messages kept for `?since=` and `request_logs`."
+    )
+    socket_message_bytes: int = _setting(
+        "LIGHTD_SOCKET_MESSAGE_BYTES", 64 * 1024, "Largest message a WebSocket client may send."
+    )
+    socket_backlog_bytes: int = _setting(
+        "LIGHTD_SOCKET_BACKLOG_BYTES",
+        2 * 1024 * 1024,
+        "What may wait for a slow WebSocket client before it is closed with 4408.",
+    )
+    socket_limit: int = _setting("LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections one API process takes.")
+    node_timeout_seconds: int = _setting(
+        "LIGHTD_NODE_TIMEOUT_SECONDS", 15, "Silence after which a host counts as offline."
+    )
+    log_level: str = _setting("LIGHTD_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
+
+    @property
+    def run_folder(self) -> Path:
+        """Sockets, lock files and process ids of this host."""
+        return self.data / "run"
+
+    @property
+    def files_address(self) -> str:
+        """Where the API reaches this host's files process: `unix:///…` or `http://host:port`."""
+        return self.files_url or f"unix://{self.run_folder / 'files.sock'}"
+
+    @property
+    def store_address(self) -> str:
+        """URL of the record store."""
+        return self.redis_url or f"unix://{self.run_folder / 'store.sock'}"
+
+    @property
+    def stream_address(self) -> str:
+        """URL of the stream store."""
+        if self.stream_url:
+            return self.stream_url
+        return self.redis_url or f"unix://{self.run_folder / 'stream.sock'}"
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """`(uid, gid)` of containers and their files."""
+        uid, gid = self.container_user.split(":")
+        return int(uid), int(gid)
+
+    def signing_key(self) -> str:
+        """The key for calls between API and hosts; made on first use when no variable gives it."""
+        if self.secret:
+            return self.secret
+        path = self.data / "secret"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            return _create_secret(path)
+
+
+def _create_secret(path: Path) -> str:
+    """Write a new secret once, readable by the owner only; of two writers the first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh.touch(mode=0o600)
+    fresh.write_text(secrets.token_urlsafe(32) + "\n")
+    try:
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        return path.read_text().strip()
+    finally:
+        fresh.unlink()
+    return path.read_text().strip()
+
+
+def read_settings() -> Settings:
+    """Read the environment; raises SettingsError naming the variable that is wrong."""
+    env = Env()
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        variable = item.metadata["variable"]
+        try:
+            values[item.name] = _read(env, variable, item.type, getattr(Settings(), item.name))
+        except EnvError as error:
+            raise SettingsError(f"{variable}: {error}") from error
+    values["node"] = values["node"] or socket.gethostname()
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _read(env: Env, variable: str, kind: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(str(part) for part in env.list(variable, []) if part)
+    readers: dict[str, Any] = {"Path": env.path, "int": env.int, "float": env.float, "bool": env.bool, "str": env.str}
+    return readers[str(kind)](variable, default)
+
+
+def _check(settings: Settings) -> None:
+    rules = [
+        (
+            "LIGHTD_NODE",
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", settings.node.replace(".", "-")),
+            "letters, digits, dots and dashes",
+        ),
+        (
+            "LIGHTD_NETWORK",
+            re.fullmatch(r"[a-z0-9-]{1,12}", settings.network),
+            "at most 12 small letters, digits or dashes",
+        ),
+        ("LIGHTD_CONTAINER_USER", re.fullmatch(r"\d+:\d+", settings.container_user), "numbers as uid:gid"),
+        (
+            "LIGHTD_VOLUME_DRIVER",
+            settings.volume_driver in ("auto", "loop", "directory"),
+            "auto, loop or directory",
+        ),
+        ("LIGHTD_VOLUME_ALLOCATION", settings.volume_allocation in ("full", "sparse"), "full or sparse"),
+        (
+            "LIGHTD_LOG_LEVEL",
+            settings.log_level in ("debug", "info", "warning", "error"),
+            "debug, info, warning or error",
+        ),
+        ("LIGHTD_BIND", re.fullmatch(r".+:\d{1,5}", settings.bind), "address:port"),
+        ("LIGHTD_DEFAULT_PIDS", settings.default_pids > 0, "a number above 0"),
+    ]
+    for variable, ok, expected in rules:
+        if not ok:
+            raise SettingsError(f"{variable} must be {expected}.")
