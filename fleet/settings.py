@@ -209,7 +209,8 @@ def read_settings() -> Settings:
 
 def _read(env: Env, variable: str, kind: Any, default: Any) -> Any:
     if isinstance(default, tuple):
-        return tuple(str(part) for part in env.list(variable, []) if part)
+        listed: list[str] = env.list(variable, [])
+        return tuple(part for part in listed if part)
     readers: dict[str, Any] = {"Path": env.path, "int": env.int, "float": env.float, "bool": env.bool, "str": env.str}
     return readers[str(kind)](variable, default)
 
