@@ -1,0 +1,29 @@
+-- Stream store. Append output to a container's console exactly once and publish it.
+-- KEYS: console stream, console position. ARGV: channel, source (engine container), position before, position
+-- after, bytes kept at most, data.
+-- Invariant: data and position change together, and only on top of the position the reader started from; so a
+-- reader that was replaced, or that repeats itself after a lost answer, adds nothing.
+-- Returns {seq, position}; seq is '' when nothing was added.
+local source = 'at:' .. ARGV[2]
+local position = redis.call('HGET', KEYS[2], source) or ''
+if position ~= ARGV[3] and position ~= '' then return {'', position} end
+redis.call('HSET', KEYS[2], source, ARGV[4])
+if ARGV[6] == '' then return {'', ARGV[4]} end
+
+local seq = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
+if seq == 0 then
+  local now = redis.call('TIME')
+  seq = now[1] * 1000 + math.floor(now[2] / 1000)
+end
+seq = string.format('%d', seq + 1)
+redis.call('XADD', KEYS[1], seq .. '-0', 'd', ARGV[6])
+local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0') + #ARGV[6]
+while bytes > tonumber(ARGV[5]) do
+  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if not oldest then break end
+  redis.call('XDEL', KEYS[1], oldest[1])
+  bytes = bytes - #oldest[2][2]
+end
+redis.call('HSET', KEYS[2], 'seq', seq, 'bytes', bytes)
+redis.call('PUBLISH', ARGV[1], seq .. '\n' .. ARGV[6])
+return {seq, ARGV[4]}

@@ -1,0 +1,16 @@
+-- A worker that holds the container's file lock takes a job: queued, or left behind by a dead worker.
+-- Invariant: each taking has its own attempt number, so an older one can write nothing any more.
+local request = cjson.decode(ARGV[1])
+local job = request.job_id
+if not is_open(job) then return refuse('ended') end
+if redis.call('HGET', K.job(job), 'waits') then return refuse('waiting') end
+local container = redis.call('HGET', K.job(job), 'internal_id')
+local aside = redis.call('HGET', K.job(job), 'aside')
+if container and not aside and redis.call('HGET', K.container(container), 'job_id') ~= job then
+  finish_job(job, {state = 'cancelled', finished_at = request.at, error = 'Another action took its place.'})
+  return refuse('superseded')
+end
+local attempt = redis.call('HINCRBY', K.job(job), 'attempt', 1)
+redis.call('HSET', K.job(job), 'state', 'running')
+redis.call('SET', K.lease(job), request.worker, 'EX', request.lease_seconds)
+return {'ok', tostring(attempt)}

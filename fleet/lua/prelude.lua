@@ -1,0 +1,65 @@
+-- Shared by all scripts of the record store. `K` (key names) is put in front of this file.
+-- Requests are one JSON document in ARGV[1]; absent means absent, never null.
+
+local JOB_LIFETIME_SECONDS = 7 * 24 * 3600
+local REPLY_LIFETIME_SECONDS = 60
+local FEED_LENGTH = 512
+
+-- Append messages to a container's feed and publish them with their feed id: readers subscribe
+-- first, then read the feed from their last id, so none is missed and none is seen twice.
+local function emit(container, messages)
+  for _, message in ipairs(messages or {}) do
+    local id = redis.call('XADD', K.feed(container), 'MAXLEN', '~', FEED_LENGTH, '*', 'm', message)
+    redis.call('PUBLISH', K.feed(container), id .. ' ' .. message)
+  end
+end
+
+local function is_open(job)
+  local state = redis.call('HGET', K.job(job), 'state')
+  return state == 'queued' or state == 'running'
+end
+
+-- End a job: one answer for whoever waits, no longer swept, forgotten after a week.
+local function finish_job(job, fields)
+  if not is_open(job) then return false end
+  local node = redis.call('HGET', K.job(job), 'node')
+  for name, value in pairs(fields) do redis.call('HSET', K.job(job), name, value) end
+  redis.call('HDEL', K.job(job), 'waits')
+  redis.call('EXPIRE', K.job(job), JOB_LIFETIME_SECONDS)
+  redis.call('ZREM', K.jobs_open(node), job)
+  redis.call('ZREM', K.deadlines(node), job)
+  redis.call('DEL', K.lease(job))
+  redis.call('RPUSH', K.reply(job), fields.state)
+  redis.call('EXPIRE', K.reply(job), REPLY_LIFETIME_SECONDS)
+  return true
+end
+
+-- Record a new job. A job that waits for an exit has a time for its SIGKILL.
+local function open_job(job)
+  for name, value in pairs(job) do redis.call('HSET', K.job(job.job_id), name, value) end
+  redis.call('ZADD', K.jobs_open(job.node), job.created_at, job.job_id)
+  if job.internal_id then
+    local jobs = K.container_jobs(job.internal_id)
+    redis.call('ZADD', jobs, job.created_at, job.job_id)
+    redis.call('ZREMRANGEBYSCORE', jobs, '-inf', job.created_at - JOB_LIFETIME_SECONDS)
+  end
+  if job.deadline then redis.call('ZADD', K.deadlines(job.node), job.deadline, job.job_id) end
+end
+
+-- Whoever has the container's job now must stop: its guarded writes are refused from here on.
+local function supersede(job, at)
+  if not job or job == '' or not is_open(job) then return end
+  redis.call('HSET', K.job(job), 'cancel', '1')
+  local state = redis.call('HGET', K.job(job), 'state')
+  if state == 'queued' or redis.call('HGET', K.job(job), 'waits') then
+    finish_job(job, {state = 'cancelled', finished_at = at, error = 'Another action took its place.'})
+  end
+end
+
+local function release_port(member)
+  redis.call('HSET', K.port(member), 'internal_id', '', 'in_use', '0')
+  redis.call('SADD', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)
+end
+
+-- Every refusal says why in its first element; the caller makes the sentence.
+local function refuse(...) return {'refused', ...} end

@@ -1,0 +1,50 @@
+-- The one way a container's record changes. Invariant: state, job, deadline, event and order change
+-- together, and only if every guard holds.
+--   guard.states      the record's state is one of these
+--   guard.job         this job is the container's current one, open, at attempt guard.attempt
+--   guard.engine_id   the record still speaks of this engine container
+--   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
+--   guard.present     (absent) also a record that is being deleted may change
+local request = cjson.decode(ARGV[1])
+local id, guard = request.id, request.guard
+local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'container_id', 'ended_run', 'deleting')
+local state, current = record[1], record[2]
+
+if not state then return refuse('missing') end
+if request.job and record[5] == '1' and request.job.kind ~= 'delete' then return refuse('deleting', current) end
+if guard.states then
+  local allowed = false
+  for _, name in ipairs(guard.states) do allowed = allowed or name == state end
+  if request.job and current and is_open(current) and redis.call('HGET', K.job(current), 'kind') == request.job.kind then
+    return {'same', current}
+  end
+  if not allowed then return refuse('state', state) end
+end
+if guard.job then
+  if current ~= guard.job or not is_open(guard.job) then return refuse('superseded', current or '') end
+  if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
+end
+if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
+if guard.after_run and record[4] and record[4] >= guard.after_run then return refuse('run') end
+
+for name, value in pairs(request.set or {}) do redis.call('HSET', K.container(id), name, value) end
+if request.job then
+  if not request.aside then
+    supersede(current, request.at)
+    redis.call('HSET', K.container(id), 'job_id', request.job.job_id)
+  elseif current then
+    redis.call('HSET', K.job(current), 'cancel', '1')
+  end
+  open_job(request.job)
+end
+if request.order then
+  redis.call('RPUSH', K.orders(request.node), request.order)
+end
+if request.wait then
+  redis.call('HSET', K.job(guard.job), 'waits', 'exit', 'step', 'waiting')
+  redis.call('ZADD', K.deadlines(request.node), request.wait, guard.job)
+  redis.call('DEL', K.lease(guard.job))
+end
+emit(id, request.messages)
+if request.finish then finish_job(request.finish.job_id, request.finish.fields) end
+return {'ok', current or ''}

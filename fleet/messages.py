@@ -1,0 +1,48 @@
+"""What watchers are told, as the JSON objects of the WebSocket (contract, section 8)."""
+
+from __future__ import annotations
+
+import json
+
+INSTALLING = "installing"
+INSTALLED = "installed"
+STARTING = "starting"
+RUNNING = "running"
+STOPPING = "stopping"
+EXIT = "exit"
+FAILED = "failed"
+
+CONTAINER_STARTED = "Container started"
+SERVER_STARTED = "Server started"
+CONTAINER_STOPPED = "Container stopped"
+CONTAINER_RESTARTED = "Container restarted"
+
+
+def event(name: str) -> str:
+    """A change of state."""
+    return json.dumps({"event": "event", "data": name})
+
+
+def daemon(text: str) -> str:
+    """A sentence from Lightd itself."""
+    return json.dumps({"event": "daemon_message", "data": text})
+
+
+def error(text: str) -> str:
+    """A sentence from Lightd about something that went wrong."""
+    return daemon(f"Error: {text}")
+
+
+def console(data: str, seq: int) -> str:
+    """Whole lines of output; `seq` numbers the container's console messages."""
+    return json.dumps({"event": "console", "data": data, "seq": seq})
+
+
+def logs(data: str) -> str:
+    """Lines of output on request."""
+    return json.dumps({"event": "logs", "data": data})
+
+
+def progress(job_id: str, step: str, fraction: float | None) -> str:
+    """How far a job is, from 0 to 1, or null where nobody knows."""
+    return json.dumps({"event": "progress", "job_id": job_id, "step": step, "progress": fraction})

@@ -1,0 +1,168 @@
+"""What the store knows: plain frozen records. Sizes and times carry their units in the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet.lifecycle import InstallState, State
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A port of the pool that a container holds; `port` on the host leads to `container_port` inside."""
+
+    ip: str
+    port: int
+    protocol: str
+    container_port: int
+
+    @property
+    def member(self) -> str:
+        """The name of the port in the pool."""
+        return port_member(self.ip, self.port, self.protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class PortWish:
+    """A port that a container asks for; without `ip` or `port` the pool chooses."""
+
+    protocol: str
+    container_port: int | None = None
+    ip: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use. 0 is no limit, except for `pids`, which always has one."""
+
+    memory_bytes: int
+    cpu: float
+    pids: int
+    swap_bytes: int = 0
+    io_weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the client asked a container to be."""
+
+    image: str
+    startup_command: str
+    limits: Limits
+    start_pattern: str | None = None
+    mount: dict[str, str] = field(default_factory=dict)
+    install_script: str | None = None
+    install_timeout_seconds: int = 1800
+    env: dict[str, str] = field(default_factory=dict)
+    stop_command: str | None = None
+    stop_signal: str = "SIGTERM"
+    stop_timeout_seconds: int = 30
+    pull_policy: str = "if-missing"
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container's record. Runs are named by their start in nanoseconds since 1970, as 20 digits."""
+
+    internal_id: str
+    node: str
+    volume_id: str
+    spec: Spec
+    ports: tuple[PortBinding, ...]
+    state: State
+    install_state: InstallState
+    container_id: str | None
+    job_id: str | None
+    created_at: int
+    updated_at: int
+    run: str | None = None
+    ended_run: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str | None = None
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One volume's record; `state` is `creating`, `ready` or `deleting`, only ready ones are shown."""
+
+    volume_id: str
+    node: str
+    path: str
+    quota_mb: int
+    quota_driver: str
+    state: str
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port of the pool; `node` empty means any host may bind it, `internal_id` empty that nobody holds it."""
+
+    ip: str
+    port: int
+    protocol: str
+    node: str
+    internal_id: str
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of work. `journal` maps the names of finished steps to what they left for later ones."""
+
+    job_id: str
+    kind: str
+    node: str
+    queue: str
+    state: str
+    created_at: float
+    internal_id: str | None = None
+    volume_id: str | None = None
+    step: str | None = None
+    progress: float | None = None
+    error: str | None = None
+    result: dict[str, Any] | None = None
+    finished_at: float | None = None
+    attempt: int = 0
+    journal: dict[str, Any] = field(default_factory=dict)
+    cancel: bool = False
+    waits: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the job has not ended."""
+        return self.state in ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An issued token, without its secret. Empty `scopes` and `containers` mean no narrowing."""
+
+    id: str
+    expires_at: int
+    remove_on_use: bool = False
+    scopes: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Docker host as its agent last described it."""
+
+    id: str
+    files_address: str
+    last_seen: float
+    cpus: int
+    memory_bytes: int
+    engine_version: str
+
+
+def port_member(ip: str, port: int, protocol: str) -> str:
+    """The name of a port in the pool: `ip|port|protocol`."""
+    return f"{ip}|{port}|{protocol}"
