@@ -1,42 +1,42 @@
 """The catalogue of Redis keys. Python and Lua both take their key names from here and nowhere else.
 
-Record store (append-only, never evicts):
+Record store (append-only, never evicts). Kept until its subject goes, unless an end is named.
 
-| name             | type   | holds                                                      | written by         | ends            |
-|------------------|--------|------------------------------------------------------------|--------------------|-----------------|
-| generation       | string | id of this store's contents                                | first agent        | never           |
-| container        | hash   | one container's record                                     | transition, …      | with it         |
-| containers       | zset   | ids of all containers (score 0: ordered by name)           | create, remove     | never           |
-| container_jobs   | zset   | job ids of a container by creation time                    | open_job           | with it         |
-| feed             | stream | state events and daemon messages of a container, capped    | emit               | with it         |
-| install_log      | string | tail of the last install's output                          | install job        | with it         |
-| volume           | hash   | one volume's record                                        | volume scripts     | with it         |
-| volumes          | zset   | ids of all volumes (score 0)                               | volume scripts     | never           |
-| volume_users     | set    | ids of the containers on a volume                          | create, remove     | with it         |
-| port             | hash   | one port of the pool: its address and its holder           | port scripts       | with it         |
-| ports            | zset   | members of the pool (score 0)                              | port scripts       | never           |
-| ports_free       | set    | members of one protocol that nobody holds                  | port scripts       | never           |
-| port_addresses   | set    | addresses in the pool for one protocol and number          | port scripts       | with the last   |
-| job              | hash   | one job's record                                           | job scripts        | 7 days after it |
-| jobs_open        | zset   | a node's unfinished jobs by time of the last enqueueing    | job scripts        | never           |
-| deadlines        | zset   | a node's jobs that wait for an exit, by SIGKILL time       | transition         | never           |
-| lease            | string | sign of life of the worker that has a job                  | worker heartbeat   | 6 s             |
-| reply            | list   | one element when a job has ended, for a waiting request    | finish_job         | 60 s            |
-| orders           | list   | what a node's agent shall do now (JSON)                    | API                | 60 s            |
-| node             | hash   | a host: its files address, size, engine, last sign of life | agent              | never           |
-| nodes            | set    | ids of all hosts                                           | agent              | never           |
-| beat             | string | a queue of a node was consumed just now                    | no-op task         | 20 s            |
-| master           | string | SHA-256 of the master token                                | CLI                | never           |
-| token            | hash   | one issued token, found by the SHA-256 of its secret       | token scripts      | at its expiry   |
-| token_digest     | string | token id → SHA-256 of its secret                           | token scripts      | at its expiry   |
-| tokens           | zset   | ids of issued tokens by expiry                             | token scripts      | never           |
+| name | type | holds | owner |
+|---|---|---|---|
+| generation | string | id of this store's contents | the first agent |
+| container | hash | one container's record | transition, exited, create_container |
+| containers | zset | ids of all containers, ordered by name | create_container, remove_container |
+| container_jobs | zset | job ids of a container by creation time, 7 days | open_job |
+| feed | stream | state events and daemon messages of a container, capped | emit |
+| install_log | string | tail of the last install's output | install job |
+| volume | hash | one volume's record | volume repository, delete_volume |
+| volumes | zset | ids of all volumes, ordered | volume repository, delete_volume |
+| volume_users | set | ids of the containers on a volume | create_container, remove_container |
+| port | hash | one port of the pool: its address and its holder | port scripts, create_container |
+| ports | zset | members of the pool, ordered | port scripts |
+| ports_free | set | members of one protocol that nobody holds | port scripts, create_container |
+| port_addresses | set | addresses in the pool for one protocol and number | port scripts |
+| job | hash | one job's record, 7 days after its end | job scripts |
+| jobs_open | zset | a node's unfinished jobs by time of the last enqueueing | job scripts |
+| deadlines | zset | a node's jobs that wait for an exit, by SIGKILL time | transition |
+| lease | string | sign of life of the worker that has a job, 6 s | the worker's heartbeat |
+| reply | list | one element when a job or order has ended, for a waiting request, 60 s | finish_job, agent |
+| orders | list | what a node's agent shall do now (JSON) | API |
+| node | hash | a host: its files address, size, engine, last sign of life | its agent |
+| nodes | set | ids of all hosts | agents |
+| beat | string | a queue of a node was consumed just now, 20 s | the no-op task |
+| master | string | SHA-256 of the master token | command line |
+| token | hash | one issued token, found by the SHA-256 of its secret, until its expiry | token repository |
+| token_digest | string | token id to SHA-256 of its secret, until its expiry | token repository |
+| tokens | zset | ids of issued tokens by expiry | token repository |
 
 Stream store (capped, may evict):
 
-| name             | type   | holds                                                      | written by         | ends            |
-|------------------|--------|------------------------------------------------------------|--------------------|-----------------|
-| console          | stream | a container's output; entry `<seq>-0`, field `d`           | append_console     | with it         |
-| console_position | hash   | `seq`, `bytes` kept, and per engine container what was read | append_console    | with it         |
+| name | type | holds | owner |
+|---|---|---|---|
+| console | stream | a container's output; entry `<seq>-0`, field `d` | append_console |
+| console_position | hash | `seq`, `bytes` kept, and per engine container what was read | append_console |
 """
 
 from __future__ import annotations

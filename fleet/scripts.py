@@ -7,10 +7,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from redis import Redis
-from redis.commands.core import Script
-
 from fleet.keys import lua_functions
+from fleet.store import Client
 
 
 @cache
@@ -30,9 +28,9 @@ def plain_source(name: str) -> str:
 class Scripts:
     """The record store's scripts, each called with one request document."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Client) -> None:
         self._redis = redis
-        self._loaded: dict[str, Script] = {}
+        self._loaded: dict[str, Any] = {}
 
     def run(self, name: str, request: dict[str, Any]) -> list[str]:
         """Run script `name`; returns `["ok", …]` or `["refused", reason, …]`. None values are left out."""

@@ -1,0 +1,111 @@
+"""A container's console: its output as numbered messages of whole lines, kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.keys import console_channel, key
+from fleet.scripts import plain_source
+from fleet.store import Client
+
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Output read from one engine container, from `before` to `after` in its log (opaque positions)."""
+
+    container_id: str
+    source: str
+    before: str
+    after: str
+    data: bytes
+
+
+class Console:
+    """The consoles of all containers, in the stream store. `redis` answers in bytes."""
+
+    def __init__(self, redis: Client, history_bytes: int = 2 * 1024 * 1024) -> None:
+        self._redis = redis
+        self._append = redis.register_script(plain_source("append_console"))
+        self._history_bytes = history_bytes
+
+    def append(self, batch: Sequence[Append]) -> list[tuple[int | None, str]]:
+        """Add output, one round trip for all. Per item its seq, and the position that holds now.
+
+        A seq of None with a position other than `after` means that another reader was there first.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for item in batch:
+                self._append(
+                    keys=_keys(item.container_id), args=append_arguments(item, self._history_bytes), client=pipe
+                )
+            answers = pipe.execute()
+        return [(int(seq) if seq else None, position.decode()) for seq, position in answers]
+
+    def position(self, container_id: str, source: str) -> str:
+        """How far the log of an engine container was read; '' for not at all."""
+        value = self._redis.hget(key("console_position", container_id), f"at:{source}")
+        return value.decode() if value else ""
+
+    def since(self, container_id: str, seq: int) -> Iterator[tuple[int, str]]:
+        """Messages `(seq, data)` after `seq`, oldest first, as far as history reaches."""
+        while True:
+            entries = self._redis.xrange(key("console", container_id), f"({seq}-0", "+", count=_CHUNK)
+            for entry in entries:
+                seq, data = _message(entry)
+                yield seq, data
+            if len(entries) < _CHUNK:
+                return
+
+    def reach(self, container_id: str) -> tuple[int, int]:
+        """`(oldest, newest)` seq: of what is kept, and of what was ever written; 0 for nothing."""
+        oldest = self._redis.xrange(key("console", container_id), count=1)
+        newest = self._redis.hget(key("console_position", container_id), "seq")
+        return (_message(oldest[0])[0] if oldest else 0), int(newest or 0)
+
+    def tail(self, container_id: str, lines: int) -> str:
+        """The last `lines` lines of output, each with its newline."""
+        found: list[str] = []
+        last = "+"
+        while len(found) < lines:
+            entries = self._redis.xrevrange(key("console", container_id), last, "-", count=_CHUNK)
+            for entry in entries:
+                seq, data = _message(entry)
+                found[:0] = _lines(data)
+                last = f"({seq}-0"
+                if len(found) >= lines:
+                    break
+            if len(entries) < _CHUNK:
+                break
+        return "".join(found[-lines:]) if lines else ""
+
+    def forget(self, container_id: str) -> None:
+        """Drop all output of a deleted container."""
+        self._redis.delete(*_keys(container_id))
+
+
+def decode_message(payload: bytes) -> tuple[int, str]:
+    """A message of the console channel: its seq and data."""
+    seq, _, data = payload.partition(b"\n")
+    return int(seq), data.decode("utf-8", "replace")
+
+
+def append_arguments(item: Append, history_bytes: int) -> list[str | bytes | int]:
+    """ARGV of the append script."""
+    channel = console_channel(item.container_id)
+    return [channel, item.source, item.before, item.after, history_bytes, item.data]
+
+
+def _keys(container_id: str) -> list[str]:
+    return [key("console", container_id), key("console_position", container_id)]
+
+
+def _lines(data: str) -> list[str]:
+    return [line + "\n" for line in data.split("\n")[:-1]]
+
+
+def _message(entry: tuple[bytes, dict[bytes, Any]]) -> tuple[int, str]:
+    return int(entry[0].partition(b"-")[0]), entry[1][b"d"].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""The record, read and changed: one module per kind of thing."""

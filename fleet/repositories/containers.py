@@ -1,0 +1,283 @@
+"""Containers: reading their records and changing them in single atomic steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleet import messages
+from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PortNotInPool, PortTaken
+from fleet.keys import key
+from fleet.lifecycle import ALIVE, MOVES, Action, InstallState, State, not_allowed
+from fleet.models import Container, Job, Limits, PortBinding, PortWish, Spec
+from fleet.repositories.jobs import job_fields
+from fleet.scripts import Scripts
+from fleet.store import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a container's process, as the engine tells it; times as 20-digit nanoseconds."""
+
+    started: str
+    exit_code: int | None = None
+    oom_killed: bool = False
+
+
+class Superseded(Exception):
+    """A guarded write was refused: another action, another attempt or the end of the run came first."""
+
+
+class ContainerRepository:
+    """All containers of the fleet."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+
+    def get(self, container_id: str) -> Container:
+        """One container; raises NotFound."""
+        fields = self._redis.hgetall(key("container", container_id))
+        if not fields:
+            raise NotFound("Container not found", code="container_not_found")
+        return _from_fields(fields)
+
+    def page(self, after: str = "", limit: int = 100) -> list[Container]:
+        """Up to `limit` containers by name, from the one after `after` on."""
+        first = f"({after}" if after else "-"
+        names = self._redis.zrange(key("containers"), first, "+", bylex=True, offset=0, num=limit)
+        return self.many(names)
+
+    def many(self, container_ids: Iterable[str]) -> list[Container]:
+        """The containers of these names that exist."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in container_ids:
+                pipe.hgetall(key("container", name))
+            return [_from_fields(fields) for fields in pipe.execute() if fields]
+
+    def of_node(self, node: str) -> list[Container]:
+        """Every container of one host."""
+        names = self._redis.zrange(key("containers"), 0, -1)
+        return [container for container in self.many(names) if container.node == node]
+
+    def create(self, container: Container, wishes: Sequence[PortWish], job: Job) -> None:
+        """Record a new container, take its ports and open its install job, all or nothing.
+
+        Raises AlreadyExists, NotFound (volume), PortNotInPool, PortTaken or Conflict (no port free).
+        """
+        request = {
+            "container": _fields(container),
+            "ports": [asdict(wish) for wish in wishes],
+            "job": job_fields(job),
+            "messages": [messages.event(messages.INSTALLING)],
+        }
+        answer = self._scripts.run("create_container", request)
+        if answer[0] == "refused":
+            raise _creation_error(container.internal_id, answer[1], answer[2:])
+
+    def begin(self, container: Container, action: Action, job: Job, **changes: Any) -> Job | str:
+        """Move a container as `action` asks and open its job; the record, event and orders change together.
+
+        Answers `job`, or the id of the equal job that is under way already. Raises ActionNotAllowed.
+        """
+        for state in [container.state, *State]:
+            if state not in MOVES[action]:
+                continue
+            answer = self._scripts.run("transition", _begin_request(container, action, state, job, changes))
+            if answer[0] == "same":
+                return answer[1]
+            if answer[0] == "ok":
+                return job
+            if answer[1] != "state":
+                _raise_refusal(answer)
+        raise not_allowed(action, self.get(container.internal_id).state)
+
+    def write(
+        self,
+        container_id: str,
+        job: Job,
+        *,
+        finish: str | None = None,
+        error: str | None = None,
+        tell: Sequence[str] = (),
+        after_run: str | None = None,
+        wait_until: float | None = None,
+        **changes: Any,
+    ) -> None:
+        """Change a record on behalf of a job; `finish` ends the job with that state in the same step.
+
+        `wait_until` parks the job until the process ends, SIGKILL follows at that time. Raises Superseded.
+        """
+        now = time.time()
+        request = {
+            "id": container_id,
+            "node": job.node,
+            "at": now,
+            "guard": {"job": job.job_id, "attempt": str(job.attempt), "after_run": after_run},
+            "set": _changes(changes, now),
+            "messages": list(tell),
+            "wait": wait_until,
+        }
+        if finish:
+            fields = {"state": finish, "finished_at": now, "error": error}
+            request["finish"] = {"job_id": job.job_id, "fields": fields}
+        answer = self._scripts.run("transition", request)
+        if answer[0] != "ok":
+            raise Superseded(answer[1])
+
+    def matched(self, container: Container) -> bool:
+        """The start pattern was seen: `starting` becomes `running`. False when that came too late."""
+        now = time.time()
+        request = {
+            "id": container.internal_id,
+            "guard": {"states": [State.STARTING], "engine_id": container.container_id, "after_run": container.run},
+            "set": _changes({"state": State.RUNNING}, now),
+            "messages": [messages.event(messages.RUNNING), messages.daemon(messages.SERVER_STARTED)],
+        }
+        return self._scripts.run("transition", request)[0] == "ok"
+
+    def exited(self, container_id: str, node: str, engine_id: str, run: Run) -> tuple[bool, str]:
+        """The process has ended. Answers whether that was news, and the id of a restart that now goes on, or ''."""
+        now = time.time()
+        changes = {"ended_run": run.started, "exit_code": run.exit_code, "oom_killed": run.oom_killed}
+        request = {
+            "id": container_id,
+            "node": node,
+            "at": now,
+            "guard": {"engine_id": engine_id, "after_run": run.started},
+            "set": _changes(changes, now),
+            "messages": [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)],
+            "restart_messages": [messages.event(messages.STARTING)],
+        }
+        answer = self._scripts.run("exited", request)
+        return answer[0] == "ok", answer[1] if answer[0] == "ok" else ""
+
+    def remove(self, container_id: str, job: Job) -> None:
+        """Forget a container and free what it held; ends its delete job. Raises Superseded."""
+        guard = {"job": job.job_id, "attempt": str(job.attempt)}
+        answer = self._scripts.run("remove_container", {"id": container_id, "at": time.time(), "guard": guard})
+        if answer[0] != "ok":
+            raise Superseded(answer[1])
+
+    def tell(self, container_id: str, *told: str) -> None:
+        """Tell a container's watchers something without changing its record."""
+        self._scripts.run("transition", {"id": container_id, "guard": {}, "messages": list(told)})
+
+    def feed(self, container_id: str, after: str = "-", count: int = 512) -> list[tuple[str, str]]:
+        """Entries `(id, message)` of the feed after the id `after`, oldest first."""
+        first = after if after == "-" else f"({after}"
+        entries = self._redis.xrange(key("feed", container_id), first, "+", count=count)
+        return [(entry_id, fields["m"]) for entry_id, fields in entries]
+
+    def last_feed_id(self, container_id: str) -> str:
+        """Id of the newest entry of the feed; `0-0` for none."""
+        entries = self._redis.xrevrange(key("feed", container_id), count=1)
+        return str(entries[0][0]) if entries else "0-0"
+
+    def write_install_log(self, container_id: str, text: str) -> None:
+        """Keep the tail of an install's output."""
+        self._redis.set(key("install_log", container_id), text)
+
+    def install_log(self, container_id: str) -> str:
+        """The tail of the last install's output."""
+        return self._redis.get(key("install_log", container_id)) or ""
+
+
+def _begin_request(
+    container: Container, action: Action, state: State, job: Job, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """The transition out of `state`: what every action writes besides its own changes."""
+    now = time.time()
+    destination = MOVES[action][state]
+    cancels_install = action is Action.KILL and state is State.INSTALLING
+    to_agent = job.queue == "agent" or action is Action.DELETE
+    return {
+        "id": container.internal_id,
+        "node": container.node,
+        "at": now,
+        "guard": {"states": [state]},
+        "set": _changes({"state": destination, "error": None, **changes}, now),
+        "job": {
+            **job_fields(job),
+            "waits": "exit" if action is Action.KILL and state in ALIVE else None,
+            "deadline": now + 10 if action is Action.KILL and state in ALIVE else None,
+            "aside": "1" if cancels_install else None,
+            "step": "start" if action is Action.RESTART and destination is State.STARTING else None,
+        },
+        "aside": cancels_install or None,
+        "order": json.dumps({"kill": container.internal_id, "job": job.job_id}) if to_agent else None,
+        "messages": [messages.event(destination)] if destination is not state else [],
+    }
+
+
+def _raise_refusal(answer: list[str]) -> None:
+    if answer[1] == "missing":
+        raise NotFound("Container not found", code="container_not_found")
+    if answer[1] == "deleting":
+        raise Conflict("This container is being deleted.", code="being_deleted")
+    raise Superseded(answer[1])
+
+
+def _creation_error(container_id: str, reason: str, about: list[str]) -> Exception:
+    if reason == "exists":
+        return AlreadyExists(f"Container already exists: {container_id}", code="container_exists")
+    if reason == "volume":
+        return NotFound("Volume not found", code="volume_not_found")
+    if reason == "pool":
+        return PortNotInPool()
+    if reason == "taken":
+        ip, port, protocol = about[0].split("|")
+        return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
+    if reason == "none":
+        return Conflict(f"No free {about[0]} port is left in the pool; add one.", code="no_port_free")
+    return Invalid(f"The container was refused: {reason}.")
+
+
+def _changes(changes: dict[str, Any], now: float) -> dict[str, str]:
+    """Record fields as the store keeps them: text, '' for None."""
+    fields = {name: _text(value) for name, value in changes.items()}
+    fields["updated_at"] = str(int(now))
+    return fields
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, Spec):
+        return json.dumps(asdict(value))
+    return str(value)
+
+
+def _fields(container: Container) -> dict[str, str]:
+    names = [name for name in Container.__slots__ if name != "ports"]
+    return {name: _text(getattr(container, name)) for name in names if getattr(container, name) not in (None, False)}
+
+
+def _from_fields(fields: dict[str, str]) -> Container:
+    spec = json.loads(fields["spec"])
+    spec["limits"] = Limits(**spec["limits"])
+    exit_code = fields.get("exit_code")
+    return Container(
+        internal_id=fields["internal_id"],
+        node=fields["node"],
+        volume_id=fields["volume_id"],
+        spec=Spec(**spec),
+        ports=tuple(PortBinding(**binding) for binding in json.loads(fields["ports"])),
+        state=State(fields["state"]),
+        install_state=InstallState(fields["install_state"]),
+        container_id=fields.get("container_id") or None,
+        job_id=fields.get("job_id") or None,
+        created_at=int(fields["created_at"]),
+        updated_at=int(fields["updated_at"]),
+        run=fields.get("run") or None,
+        ended_run=fields.get("ended_run") or None,
+        exit_code=int(exit_code) if exit_code else None,
+        oom_killed=fields.get("oom_killed") == "1",
+        error=fields.get("error") or None,
+        deleting=fields.get("deleting") == "1",
+    )

@@ -1,0 +1,88 @@
+"""Nodes: the Docker hosts, as their agents describe them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import asdict
+from typing import Any
+
+from fleet.errors import Unavailable
+from fleet.keys import key
+from fleet.models import Node
+from fleet.store import Client
+
+QUEUES = ("quick", "long")
+_BEAT_SECONDS = 20
+
+
+class NodeRepository:
+    """All hosts of the fleet."""
+
+    def __init__(self, redis: Client, timeout_seconds: float) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+
+    def announce(self, node: Node) -> None:
+        """A host's sign of life with its description."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key("node", node.id), mapping=asdict(node))
+            pipe.sadd(key("nodes"), node.id)
+            pipe.execute()
+
+    def every(self) -> list[Node]:
+        """All hosts by name."""
+        names = sorted(self._redis.smembers(key("nodes")))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(key("node", name))
+            return [_from_fields(fields) for fields in pipe.execute() if fields]
+
+    def is_online(self, node: Node) -> bool:
+        """Whether the host's agent was heard of lately."""
+        return time.time() - node.last_seen < self._timeout_seconds
+
+    def online(self, name: str) -> Node:
+        """The host of this name; raises Unavailable, naming it, unless it is online."""
+        fields = self._redis.hgetall(key("node", name))
+        if not fields or not self.is_online(_from_fields(fields)):
+            raise Unavailable(f"Node {name} is offline; its containers run on, try again later.", code="node_offline")
+        return _from_fields(fields)
+
+    def choose(self) -> Node:
+        """An online host for a new volume; raises Unavailable when there is none."""
+        for node in self.every():
+            if self.is_online(node):
+                return node
+        raise Unavailable("No node is online; start one with ./lightd up.", code="no_node_online")
+
+    def missing(self) -> list[str]:
+        """What is silent: hosts by name, and `name/queue` for a queue that nobody consumes."""
+        silent = []
+        for node in self.every():
+            if not self.is_online(node):
+                silent.append(node.id)
+                continue
+            beats = self._redis.mget([key("beat", node.id, queue) for queue in QUEUES])
+            silent += [f"{node.id}/{queue}" for queue, beat in zip(QUEUES, beats, strict=True) if not beat]
+        return silent
+
+    def beat(self, node: str, queue: str) -> None:
+        """A worker has consumed a message of this queue just now."""
+        self._redis.set(key("beat", node, queue), "1", ex=_BEAT_SECONDS)
+
+    def generation(self) -> str:
+        """The id of this store's contents, made on first use."""
+        self._redis.set(key("generation"), secrets.token_hex(8), nx=True)
+        return str(self._redis.get(key("generation")))
+
+
+def _from_fields(fields: dict[str, Any]) -> Node:
+    return Node(
+        id=fields["id"],
+        files_address=fields["files_address"],
+        last_seen=float(fields["last_seen"]),
+        cpus=int(fields["cpus"]),
+        memory_bytes=int(fields["memory_bytes"]),
+        engine_version=fields["engine_version"],
+    )

@@ -1,0 +1,151 @@
+"""Tokens: the master token and those issued by it. The store holds only SHA-256 digests of secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleet.errors import Invalid, NotFound
+from fleet.keys import key
+from fleet.models import Token
+from fleet.store import Client
+
+PREFIX = "lightd_"
+MIN_LENGTH = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: the master token, or an issued one."""
+
+    token: Token | None
+    digest: str
+
+    @property
+    def is_master(self) -> bool:
+        """Whether this is the master token."""
+        return self.token is None
+
+
+class TokenRepository:
+    """The master token and all issued tokens."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+
+    def set_master(self, secret: str) -> None:
+        """Make `secret` the master token; the old one is dead at once. Raises Invalid for a weak form."""
+        if not secret.startswith(PREFIX) or len(secret) < MIN_LENGTH or not secret.isascii() or " " in secret:
+            raise Invalid(f"A master token starts with {PREFIX} and has at least {MIN_LENGTH} plain characters.")
+        self._redis.set(key("master"), _digest(secret))
+
+    def is_master(self, secret: str) -> bool:
+        """Whether `secret` is the master token now."""
+        return hmac.compare_digest(self._redis.get(key("master")) or "", _digest(secret))
+
+    def has_master(self) -> bool:
+        """Whether a master token was ever set in this store."""
+        return bool(self._redis.exists(key("master")))
+
+    def authenticate(self, secret: str) -> Principal | None:
+        """Whose token this is; None for nobody's. A single-use token is consumed: of two calls one wins."""
+        digest = _digest(secret)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(key("master"))
+            pipe.hgetall(key("token", digest))
+            master, fields = pipe.execute()
+        if master and hmac.compare_digest(master, digest):
+            return Principal(None, digest)
+        if not fields or int(fields["expires_at"]) <= time.time():
+            return None
+        token = _from_fields(fields)
+        if token.remove_on_use and not self._drop(token.id, digest):
+            return None
+        return Principal(token, digest)
+
+    def is_live(self, principal: Principal) -> bool:
+        """Whether an authenticated caller may go on: for sockets, which outlive their first check."""
+        if principal.token is None:
+            return bool(hmac.compare_digest(self._redis.get(key("master")) or "", principal.digest))
+        if principal.token.expires_at <= time.time():
+            return False
+        return principal.token.remove_on_use or bool(self._redis.exists(key("token", principal.digest)))
+
+    def issue(
+        self,
+        ttl_seconds: int,
+        *,
+        remove_on_use: bool = False,
+        scopes: Sequence[str] = (),
+        containers: Sequence[str] = (),
+    ) -> tuple[str, Token]:
+        """Make a token; answers its secret, which is kept nowhere, and its record."""
+        secret = PREFIX + secrets.token_urlsafe(32)
+        expires_at = int(time.time()) + ttl_seconds
+        token = Token(secrets.token_hex(8), expires_at, remove_on_use, tuple(scopes), tuple(containers))
+        digest = _digest(secret)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key("token", digest), mapping=_fields(token))
+            pipe.expireat(key("token", digest), expires_at)
+            pipe.set(key("token_digest", token.id), digest, exat=expires_at)
+            pipe.zadd(key("tokens"), {token.id: expires_at})
+            pipe.zremrangebyscore(key("tokens"), "-inf", time.time())
+            pipe.execute()
+        return secret, token
+
+    def every(self) -> list[Token]:
+        """All tokens that are good now, the first to expire first."""
+        names = self._redis.zrangebyscore(key("tokens"), time.time(), "+inf")
+        digests = self._redis.mget([key("token_digest", name) for name in names]) if names else []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for digest in digests:
+                if digest:
+                    pipe.hgetall(key("token", digest))
+            return [_from_fields(fields) for fields in pipe.execute() if fields]
+
+    def revoke(self, token_id: str) -> None:
+        """End a token at once. Raises NotFound."""
+        digest = self._redis.get(key("token_digest", token_id))
+        if digest is None or not self._drop(token_id, digest):
+            raise NotFound("Token not found", code="token_not_found")
+
+    def _drop(self, token_id: str, digest: str) -> bool:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(key("token", digest))
+            pipe.delete(key("token_digest", token_id))
+            pipe.zrem(key("tokens"), token_id)
+            return bool(pipe.execute()[0])
+
+
+def new_master_secret() -> str:
+    """A fresh secret that may serve as the master token."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _fields(token: Token) -> dict[str, str]:
+    return {
+        "id": token.id,
+        "expires_at": str(token.expires_at),
+        "remove_on_use": "1" if token.remove_on_use else "0",
+        "scopes": json.dumps(token.scopes),
+        "containers": json.dumps(token.containers),
+    }
+
+
+def _from_fields(fields: dict[str, str]) -> Token:
+    return Token(
+        id=fields["id"],
+        expires_at=int(fields["expires_at"]),
+        remove_on_use=fields["remove_on_use"] == "1",
+        scopes=tuple(json.loads(fields["scopes"])),
+        containers=tuple(json.loads(fields["containers"])),
+    )

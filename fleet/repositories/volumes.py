@@ -1,0 +1,93 @@
+"""Volumes: where they are and who uses them. Their bytes are the storage package's business."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from fleet.errors import Conflict, NotFound
+from fleet.identifiers import volume_prefix
+from fleet.keys import key
+from fleet.models import Volume
+from fleet.scripts import Scripts
+from fleet.store import Client
+
+
+class VolumeRepository:
+    """All volumes of the fleet."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+
+    def save(self, volume: Volume) -> None:
+        """Write a volume's whole record; it is listed only when its state is `ready`."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key("volume", volume.volume_id), mapping=asdict(volume))
+            pipe.zadd(key("volumes"), {volume.volume_id: 0})
+            pipe.execute()
+
+    def find(self, text: str) -> Volume:
+        """The ready volume with this id or this prefix of 8 or more digits.
+
+        Raises NotFound, or Conflict when the prefix fits more than one.
+        """
+        prefix = volume_prefix(text)
+        if prefix is None:
+            raise _unknown()
+        names = self._redis.zrange(key("volumes"), f"[{prefix}", f"[{prefix}\xff", bylex=True, offset=0, num=100)
+        volumes = [volume for volume in self._many(names) if volume.state == "ready"]
+        if not volumes:
+            raise _unknown()
+        if len(volumes) > 1:
+            raise Conflict(f"The volume id {text} fits {len(volumes)} volumes; give more digits.", code="ambiguous_id")
+        return volumes[0]
+
+    def page(self, after: str = "", limit: int = 100) -> tuple[list[Volume], str | None]:
+        """Up to `limit` ready volumes by id after `after`, and the id to go on from if there may be more."""
+        first = f"({after}" if after else "-"
+        names = self._redis.zrange(key("volumes"), first, "+", bylex=True, offset=0, num=limit)
+        volumes = [volume for volume in self._many(names) if volume.state == "ready"]
+        return volumes, names[-1] if len(names) == limit else None
+
+    def unfinished(self, node: str, older_than_seconds: float) -> list[Volume]:
+        """Volumes of a host whose making or deletion was begun but not ended, that long ago."""
+        before = time.time() - older_than_seconds
+        every = self._many(self._redis.zrange(key("volumes"), 0, -1))
+        return [v for v in every if v.node == node and v.state != "ready" and v.updated_at < before]
+
+    def users(self, volume_id: str) -> list[str]:
+        """Ids of the containers on a volume."""
+        return sorted(self._redis.smembers(key("volume_users", volume_id)))
+
+    def mark_deleting(self, volume_id: str) -> None:
+        """From now on nothing can be put on the volume. Raises NotFound, or Conflict while it is used."""
+        self._delete(volume_id, forget=False)
+
+    def forget(self, volume_id: str) -> None:
+        """Drop the record of a volume whose disk is gone."""
+        self._delete(volume_id, forget=True)
+
+    def _delete(self, volume_id: str, *, forget: bool) -> None:
+        request = {"volume_id": volume_id, "forget": forget or None, "at": int(time.time())}
+        answer = self._scripts.run("delete_volume", request)
+        if answer[0] == "ok":
+            return
+        if answer[1] == "missing":
+            raise _unknown()
+        raise Conflict(f"The volume is in use by container {answer[2]}; delete that first.", code="volume_in_use")
+
+    def _many(self, names: list[str]) -> list[Volume]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(key("volume", name))
+            return [_from_fields(fields) for fields in pipe.execute() if fields]
+
+
+def _unknown() -> NotFound:
+    return NotFound("Volume not found", code="volume_not_found")
+
+
+def _from_fields(fields: dict[str, str]) -> Volume:
+    numbers = ("quota_mb", "created_at", "updated_at")
+    return Volume(**{name: int(value) if name in numbers else value for name, value in fields.items()})  # type: ignore[arg-type]

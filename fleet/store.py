@@ -1,0 +1,82 @@
+"""Connections to the two stores. Three kinds, because they fail differently.
+
+Commands answer in seconds and are never repeated silently: a lost answer may mean a done deed.
+Blocking reads wait longer than any command may. Pub/sub connections check that their peer lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from fleet.errors import Unavailable
+from fleet.settings import Settings
+
+Client = Any
+"""A redis-py client with text answers. Its own types name every decoding at once, which says nothing."""
+
+_COMMAND_SECONDS = 5
+_CONNECT_SECONDS = 2
+_POOL_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The record store for commands and for blocking reads, and the stream store."""
+
+    record: Client
+    blocking: Client
+    stream: Client
+    stream_bytes: Client
+
+
+def connect(settings: Settings) -> Stores:
+    """Clients for both stores; nothing is connected until the first command."""
+    return Stores(
+        record=_client(settings.store_address),
+        blocking=_client(settings.store_address, timeout_seconds=None, pool_size=1024),
+        stream=_client(settings.stream_address),
+        stream_bytes=_client(settings.stream_address, text=False),
+    )
+
+
+def pubsub_client(url: str) -> Client:
+    """A client whose connection is given to pub/sub; silence is checked every 15 s."""
+    return redis.Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=30,
+        health_check_interval=15,
+    )
+
+
+def _client(
+    url: str, *, timeout_seconds: float | None = _COMMAND_SECONDS, pool_size: int = _POOL_SIZE, text: bool = True
+) -> Client:
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=pool_size,
+        timeout=_COMMAND_SECONDS,
+        decode_responses=text,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=_CONNECT_SECONDS,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn failures of a store into Unavailable."""
+    try:
+        yield
+    except RedisError as error:
+        raise Unavailable("The store cannot be reached; try again soon.", code="store_unavailable") from error

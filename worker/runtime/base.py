@@ -1,0 +1,128 @@
+"""What Lightd needs of a container engine. `docker.py` is the real one, `memory.py` its twin for fast tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fleet.models import Limits, PortBinding
+
+LABEL_ID = "lightd.id"
+LABEL_NODE = "lightd.node"
+LABEL_ROLE = "lightd.role"
+LABEL_SPEC = "lightd.spec"
+
+ROLE_SERVER = "server"
+ROLE_INSTALL = "install"
+
+OnProgress = Callable[[float | None], None]
+"""Told how far a pull is, from 0 to 1, None where unknown; may raise to end the pull."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """Everything that an engine container is made from. Nothing else reaches the engine."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    user: str
+    volume_path: Path
+    data_path: Path
+    network: str
+    limits: Limits
+    tmp_mb: int
+    log_mb: int
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortBinding, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    read_only: bool = True
+    stop_signal: str = "SIGTERM"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContainer:
+    """A container as the engine sees it now. `run` is the start of its latest run, 20 digits of nanoseconds."""
+
+    engine_id: str
+    name: str
+    labels: Mapping[str, str]
+    image: str
+    running: bool
+    run: str
+    exit_code: int | None
+    oom_killed: bool
+    pid: int
+    error: str = ""
+
+    @property
+    def container_id(self) -> str:
+        """The `internal_id` of the container it belongs to; '' for a stranger."""
+        return self.labels.get(LABEL_ID, "")
+
+    @property
+    def role(self) -> str:
+        """`server` or `install`."""
+        return self.labels.get(LABEL_ROLE, "")
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """The host that the engine runs on."""
+
+    cpus: int
+    memory_bytes: int
+    engine_version: str
+
+
+class Runtime(Protocol):
+    """A container engine. Every call has a deadline; an engine that does not answer raises EngineUnavailable."""
+
+    def host(self) -> HostInfo:
+        """Size and version."""
+
+    def has_image(self, image: str) -> bool:
+        """Whether the image is there."""
+
+    def pull(self, image: str, on_progress: OnProgress) -> None:
+        """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
+
+    def create(self, plan: ContainerPlan) -> str:
+        """Make a container and answer its engine id; one of the same name is replaced unless it runs."""
+
+    def start(self, engine_id: str) -> None:
+        """Start it; starting a running one does nothing. Raises Conflict with the engine's reason (a port in use)."""
+
+    def inspect(self, name: str) -> EngineContainer | None:
+        """One container by name or engine id; None when there is none."""
+
+    def every(self, node: str) -> list[EngineContainer]:
+        """All containers labelled with this node, running or not."""
+
+    def signal(self, engine_id: str, signal: str) -> bool:
+        """Send a signal to its process; False when it does not run."""
+
+    def write_input(self, engine_id: str, data: bytes) -> None:
+        """Write to the terminal of a running container."""
+
+    def wait(self, engine_id: str, seconds: float) -> EngineContainer | None:
+        """The container once it has stopped, or None when it still runs after that time."""
+
+    def remove(self, name: str) -> None:
+        """Remove a container by name, killing it; fine when there is none."""
+
+    def commit(self, engine_id: str, image: str) -> None:
+        """Make an image of a stopped container's file system."""
+
+    def layer_bytes(self, engine_id: str) -> int:
+        """What a container has changed outside its volume, in bytes."""
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image; fine when there is none."""
+
+    def ensure_network(self, name: str) -> None:
+        """Make the bridge network that containers share, without traffic between them."""
