@@ -97,8 +97,9 @@ class ContainerRepository:
 
     def write(
         self,
-        container_id: str,
+        name: str,
         job: Job,
+        /,
         *,
         finish: str | None = None,
         error: str | None = None,
@@ -113,7 +114,7 @@ class ContainerRepository:
         """
         now = time.time()
         request = {
-            "id": container_id,
+            "id": name,
             "node": job.node,
             "at": now,
             "guard": {"job": job.job_id, "attempt": str(job.attempt), "after_run": after_run},
