@@ -20,6 +20,7 @@ local kind = redis.call('HGET', K.job(job), 'kind')
 if kind == 'restart' and redis.call('HGET', K.job(job), 'step') ~= 'start' then
   redis.call('HSET', K.container(id), 'state', 'starting')
   redis.call('HDEL', K.job(job), 'waits')
+  redis.call('HINCRBY', K.job(job), 'attempt', 1) -- a worker still on its first half may write nothing more
   redis.call('HSET', K.job(job), 'state', 'queued', 'step', 'start')
   redis.call('ZREM', K.deadlines(request.node), job)
   redis.call('ZADD', K.jobs_open(request.node), request.at, job)

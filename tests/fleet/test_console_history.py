@@ -1,0 +1,52 @@
+"""Output is appended exactly once, numbered, and kept as far as its limit reaches."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from fleet.console import Append, Console
+from fleet.store import Client
+
+
+@pytest.fixture
+def console(store: Client, store_url: str) -> Console:
+    return Console(redis.Redis.from_url(store_url), history_bytes=1000)
+
+
+def test_a_repeated_append_adds_nothing(console: Console) -> None:
+    piece = Append("a", "e1", "", "p1", b"hello\nworld\n")
+    (first,) = console.append([piece])
+    assert first[0] is not None
+    assert console.append([piece]) == [(None, "p1")]
+    assert [data for _, data in console.since("a", 0)] == ["hello\nworld\n"]
+
+
+def test_a_replaced_reader_adds_nothing_and_learns_the_position(console: Console) -> None:
+    console.append([Append("a", "e1", "", "p1", b"1\n"), Append("a", "e1", "p1", "p2", b"2\n")])
+    assert console.append([Append("a", "e1", "p1", "p9", b"other\n")]) == [(None, "p2")]
+    assert console.tail("a", 10) == "1\n2\n"
+
+
+def test_numbers_rise_by_one_and_outlive_the_history(console: Console) -> None:
+    position = ""
+    for number in range(50):
+        console.append([Append("a", "e1", position, f"p{number}", b"x" * 99 + b"\n")])
+        position = f"p{number}"
+    kept = [seq for seq, _ in console.since("a", 0)]
+    assert kept == list(range(kept[0], kept[0] + 10))
+    assert console.reach("a") == (kept[0], kept[-1])
+    assert [seq for seq, _ in console.since("a", kept[4])] == kept[5:]
+
+
+def test_the_tail_counts_lines_not_messages(console: Console) -> None:
+    console.append([Append("a", "e1", "", "p1", b"1\n2\n3\n"), Append("a", "e1", "p1", "p2", b"4\n")])
+    assert console.tail("a", 2) == "3\n4\n"
+    assert console.tail("a", 0) == ""
+    assert console.tail("b", 5) == ""
+
+
+def test_a_forgotten_console_is_gone(console: Console) -> None:
+    console.append([Append("a", "e1", "", "p1", b"1\n")])
+    console.forget("a")
+    assert console.reach("a") == (0, 0)

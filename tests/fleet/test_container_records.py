@@ -1,0 +1,191 @@
+"""A container's record changes in single steps, whoever else is at it."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fleet.errors import ActionNotAllowed, AlreadyExists, Conflict, NotFound, PortNotInPool, PortTaken
+from fleet.keys import key
+from fleet.lifecycle import Action, State
+from fleet.models import PortWish
+from fleet.repositories.containers import Run, Superseded
+from fleet.repositories.jobs import JobRefused, new_job
+from tests.fleet.conftest import NODE, VOLUME, Record, new_run
+
+GAME_PORT = PortWish("tcp", ip="0.0.0.0", port=25565)
+
+
+def messages_of(record: Record, name: str) -> list[str]:
+    return [json.loads(message)["data"] for _, message in record.containers.feed(name)]
+
+
+def test_of_many_equal_creations_exactly_one_wins(record: Record) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            record.create("a")
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(attempt, range(20))) == 1
+    assert record.redis.zcard(key("jobs_open", NODE)) == 1
+
+
+def test_one_port_goes_to_exactly_one_of_many(record: Record) -> None:
+    def attempt(number: int) -> str:
+        try:
+            record.create(f"c{number}", GAME_PORT)
+        except PortTaken:
+            return ""
+        return f"c{number}"
+
+    with ThreadPoolExecutor(20) as pool:
+        winners = [name for name in pool.map(attempt, range(20)) if name]
+    assert len(winners) == 1
+    assert record.ports.get("0.0.0.0", 25565, "tcp").internal_id == winners[0]
+    assert [container.internal_id for container in record.containers.page()] == winners
+
+
+def test_a_refused_creation_leaves_nothing(record: Record) -> None:
+    with pytest.raises(PortNotInPool):
+        record.create("a", GAME_PORT, PortWish("tcp", ip="0.0.0.0", port=1))
+    with pytest.raises(NotFound):
+        record.containers.get("a")
+    assert not record.ports.get("0.0.0.0", 25565, "tcp").in_use
+    assert record.volumes.users(VOLUME) == []
+
+
+def test_a_port_pinned_to_another_host_is_not_given(record: Record) -> None:
+    record.create("a", PortWish("tcp", container_port=80))
+    assert [binding.port for binding in record.containers.get("a").ports] == [25565]
+    with pytest.raises(Conflict):
+        record.create("b", PortWish("tcp", container_port=80))
+
+
+def test_a_port_may_be_asked_for_by_number_alone(record: Record) -> None:
+    record.create("a", PortWish("tcp", container_port=80, port=25565))
+    (binding,) = record.containers.get("a").ports
+    assert (binding.ip, binding.port, binding.container_port) == ("0.0.0.0", 25565, 80)
+
+
+def test_the_first_event_is_written_with_the_record(record: Record) -> None:
+    record.create("a")
+    assert messages_of(record, "a") == ["installing"]
+
+
+def test_an_equal_request_answers_with_the_job_under_way(record: Record) -> None:
+    container = record.ready("a")
+    first = new_job("start", NODE, "quick", internal_id="a")
+    second = new_job("start", NODE, "quick", internal_id="a")
+    assert record.containers.begin(container, Action.START, first) is first
+    assert record.containers.begin(container, Action.START, second) == first.job_id
+
+
+def test_a_move_the_lifecycle_does_not_have_is_refused_by_the_current_state(record: Record) -> None:
+    container = record.ready("a")
+    with pytest.raises(ActionNotAllowed, match="ready"):
+        record.containers.begin(container, Action.STOP, new_job("stop", NODE, "quick", internal_id="a"))
+
+
+def test_a_stale_reading_does_not_matter_to_an_allowed_move(record: Record) -> None:
+    stale = record.ready("a")
+    record.containers.begin(stale, Action.START, new_job("start", NODE, "quick", internal_id="a"))
+    record.containers.begin(stale, Action.STOP, new_job("stop", NODE, "quick", internal_id="a"))
+    assert record.containers.get("a").state is State.STOPPING
+
+
+def test_each_run_ends_once(record: Record) -> None:
+    _, run = record.running("a")
+    assert record.containers.exited("a", NODE, "engine-1", Run(run, 3)) == (True, "")
+    assert record.containers.exited("a", NODE, "engine-1", Run(run, 3)) == (False, "")
+    after = record.containers.get("a")
+    assert (after.state, after.exit_code) == (State.READY, 3)
+    assert messages_of(record, "a").count("exit") == 1
+
+
+def test_an_end_that_is_seen_before_the_start_is_written_wins(record: Record) -> None:
+    container = record.ready("a")
+    job = new_job("start", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.START, job)
+    claimed = record.jobs.claim(job.job_id, "w")
+    run = new_run()
+    assert record.containers.exited("a", NODE, "engine-1", Run(run, 0))[0]
+    with pytest.raises(Superseded):
+        record.containers.write("a", claimed, finish="done", state=State.RUNNING, run=run, after_run=run)
+    assert record.containers.get("a").state is State.READY
+    assert record.jobs.get(job.job_id).state == "done"
+
+
+def test_a_restart_goes_on_when_the_old_run_has_ended(record: Record) -> None:
+    container, run = record.running("a")
+    job = new_job("restart", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.RESTART, job)
+    claimed = record.jobs.claim(job.job_id, "w")
+    record.containers.write("a", claimed, wait_until=time.time() + 30)
+    with pytest.raises(JobRefused, match="waiting"):
+        record.jobs.claim(job.job_id, "w")
+    assert record.containers.exited("a", NODE, "engine-1", Run(run, 0)) == (True, job.job_id)
+    assert record.jobs.claim(job.job_id, "w").step == "start"
+    assert record.containers.get("a").state is State.STARTING
+
+
+def test_a_restart_whose_run_ends_before_it_waits_goes_on_too(record: Record) -> None:
+    container, run = record.running("a")
+    job = new_job("restart", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.RESTART, job)
+    claimed = record.jobs.claim(job.job_id, "w")
+    assert record.containers.exited("a", NODE, "engine-1", Run(run, 0)) == (True, job.job_id)
+    with pytest.raises(Superseded):
+        record.containers.write("a", claimed, wait_until=time.time() + 30)
+    assert record.jobs.get(job.job_id).state == "queued"
+
+
+def test_a_kill_takes_the_place_of_a_waiting_stop(record: Record) -> None:
+    container, run = record.running("a")
+    stop = new_job("stop", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.STOP, stop)
+    record.containers.write("a", record.jobs.claim(stop.job_id, "w"), wait_until=time.time() + 3600)
+    kill = new_job("kill", NODE, "agent", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.KILL, kill)
+    assert record.jobs.get(stop.job_id).state == "cancelled"
+    assert json.loads(record.redis.lpop(key("orders", NODE))) == {"kill": "a", "job": kill.job_id}
+    record.containers.exited("a", NODE, "engine-1", Run(run, 137))
+    assert record.jobs.get(kill.job_id).state == "done"
+    assert record.redis.zcard(key("deadlines", NODE)) == 0
+
+
+def test_a_kill_during_an_install_asks_the_install_to_end(record: Record) -> None:
+    install = record.create("a")
+    kill = new_job("kill", NODE, "agent", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.KILL, kill)
+    assert record.jobs.is_cancelled(install.job_id)
+    assert record.containers.get("a").job_id == install.job_id
+
+
+def test_an_older_attempt_can_write_nothing(record: Record) -> None:
+    job = record.create("a")
+    first = record.jobs.claim(job.job_id, "w1")
+    second = record.jobs.claim(job.job_id, "w2")
+    with pytest.raises(Superseded):
+        record.containers.write("a", first, finish="done", state=State.READY)
+    with pytest.raises(JobRefused):
+        record.jobs.update(first, step="create")
+    record.containers.write("a", second, finish="done", state=State.READY)
+
+
+def test_a_deleted_container_takes_everything_with_it(record: Record) -> None:
+    container = record.ready("a", GAME_PORT)
+    job = new_job("delete", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.DELETE, job, deleting=True)
+    with pytest.raises(Conflict):
+        record.containers.begin(container, Action.START, new_job("start", NODE, "quick", internal_id="a"))
+    record.containers.remove("a", record.jobs.claim(job.job_id, "w"))
+    assert not record.ports.get("0.0.0.0", 25565, "tcp").in_use
+    assert record.volumes.users(VOLUME) == []
+    assert [name for name in record.redis.keys("*:a") if ":orders:" not in name] == []
+    assert record.jobs.wait(job.job_id, 1).state == "done"
