@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 
 from fleet.settings import Settings
 
@@ -12,6 +14,14 @@ VISIBILITY_SECONDS = 12 * 3600
 
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 5
+_RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
+
+
+class _SteadyConnection(Connection):
+    """Tries again every two seconds at most, so that a worker is back soon after its broker, however long that took."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Connection:
+        return super().ensure_connection(*args, **{**_RETRY, **options})
 
 
 def create_celery(settings: Settings) -> Celery:
@@ -38,6 +48,7 @@ def create_celery(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         task_send_sent_event=False,
     )
+    app.amqp.Connection = _SteadyConnection
     return app
 
 

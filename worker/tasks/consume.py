@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init
+from celery.platforms import SecurityWarning
+from celery.signals import celeryd_init, setup_logging, worker_init
 
 from fleet.logs import configure_logging
 from fleet.repositories.nodes import NodeRepository
@@ -33,8 +36,10 @@ class Consumer:
         self._runner = create_runner(self._settings)
 
     def log(self, **_signal: Any) -> None:
-        """Log as all other processes do."""
+        """Log as all other processes do; that a job came and went is in its record."""
         configure_logging(self._settings.log_level)
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def run(self, job_id: str) -> None:
         """Do one job."""
@@ -54,5 +59,11 @@ def register_tasks(app: Celery, settings: Settings) -> None:
     consumer = Consumer(settings)
     app.task(name=RUN)(consumer.run)
     app.task(name=BEAT)(consumer.beat)
+    celeryd_init.connect(_expect_root, weak=False)
     worker_init.connect(consumer.begin, weak=False)
     setup_logging.connect(consumer.log, weak=False)
+
+
+def _expect_root(**_signal: Any) -> None:
+    """Workers mount and hand over files, so they run as root; Celery's warning is about pickled messages."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)

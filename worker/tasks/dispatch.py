@@ -22,7 +22,7 @@ class Dispatcher:
         self._app = app
 
     def dispatch(self, job: Job) -> None:
-        """Put a job's id into its queue; jobs of the agent need none. Raises Unavailable at once when the broker is away."""
+        """Put a job's id into its queue; jobs of the agent need none. Raises Unavailable at once without a broker."""
         if job.queue != "agent":
             self._send(RUN, [job.job_id], job.node, job.queue)
 
