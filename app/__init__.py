@@ -1,0 +1,33 @@
+"""The API: Flask routes that validate, write the record, enqueue and answer."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app.auth import init_auth
+from app.errors import init_errors
+from app.openapi import init_openapi
+from app.public.routes import blueprint as public
+from app.request_id import init_request_id
+from app.services import Dispatch, make_services
+from fleet.settings import Settings
+from fleet.store import Stores
+
+_RESOURCES = (public,)
+
+
+def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
+    """The WSGI application on the given stores; `dispatch` puts a recorded job into its host's queue."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # A path with a doubled slash is another path; the redirect to the plain one would be HTML.
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["lightd"] = make_services(settings, stores, dispatch)
+    init_request_id(app)
+    init_auth(app)
+    api = init_openapi(app)
+    for blueprint in _RESOURCES:
+        api.register_blueprint(blueprint)
+    init_errors(app)
+    return app

@@ -1,0 +1,1 @@
+"""What anybody may ask: whether it runs, whether it works, what it offers."""

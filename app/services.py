@@ -1,0 +1,69 @@
+"""What the routes work with, put together once per process and handed to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import current_app
+
+from app.files_client import FilesClient
+from app.node_states import NodeStates
+from fleet.console import Console
+from fleet.models import Job
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import JobRepository
+from fleet.repositories.nodes import NodeRepository
+from fleet.repositories.ports import PortRepository
+from fleet.repositories.tokens import TokenRepository
+from fleet.repositories.volumes import VolumeRepository
+from fleet.settings import Settings
+from fleet.store import Stores
+
+Dispatch = Callable[[Job], None]
+"""Puts a recorded job into its host's queue."""
+
+_EXTENSION = "lightd"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Settings, stores, repositories and the ways out of this process."""
+
+    settings: Settings
+    stores: Stores
+    containers: ContainerRepository
+    jobs: JobRepository
+    nodes: NodeRepository
+    ports: PortRepository
+    tokens: TokenRepository
+    volumes: VolumeRepository
+    console: Console
+    node_states: NodeStates
+    files: FilesClient
+    dispatch: Dispatch
+
+
+def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Services:
+    """Build everything on the given stores; nothing is connected yet."""
+    nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
+    return Services(
+        settings=settings,
+        stores=stores,
+        containers=ContainerRepository(stores.record),
+        jobs=JobRepository(stores.record, stores.blocking),
+        nodes=nodes,
+        ports=PortRepository(stores.record),
+        tokens=TokenRepository(stores.record),
+        volumes=VolumeRepository(stores.record),
+        console=Console(stores.stream_bytes),
+        node_states=NodeStates(nodes),
+        files=FilesClient(settings.signing_key()),
+        dispatch=dispatch,
+    )
+
+
+def services() -> Services:
+    """The services of the application that handles the current request."""
+    found: Services = current_app.extensions[_EXTENSION]
+    return found
