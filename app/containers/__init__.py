@@ -1,0 +1,1 @@
+"""Containers: what clients run, from creation to deletion."""
