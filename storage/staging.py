@@ -1,0 +1,104 @@
+"""A hidden folder at a volume's root in which trees are put together, and taken apart.
+
+It belongs to us and is closed to the container, so what is built there cannot be tampered with. Whatever is in it
+when the block ends is removed; what a killed process left is removed by `sweep_staging`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from fleet.errors import Conflict
+from storage.beneath import Root, opened_folder
+from storage.draft import draft_name, is_draft
+from storage.failures import described
+from storage.paths import ROOT
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSES = 1000
+
+
+@contextmanager
+def staged(root: Root) -> Iterator[int]:
+    """Hold an empty staging folder open; everything still in it at the end is deleted."""
+    name = draft_name()
+    with opened_folder(root.fd, ROOT) as root_fd, described(name):
+        os.mkdir(name, 0o700, dir_fd=root_fd)
+        try:
+            fd = os.open(name, _FOLDER, dir_fd=root_fd)
+            try:
+                yield fd
+            finally:
+                empty_folder(fd)
+                os.close(fd)
+        finally:
+            # A program in the container may have renamed it; empty as it is by now, it does no harm.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.rmdir(name, dir_fd=root_fd)
+
+
+def sweep_staging(root: Root) -> int:
+    """Delete what killed processes left at the volume's root; returns how many names were removed.
+
+    Only while nothing else works on the volume.
+    """
+    with opened_folder(root.fd, ROOT) as root_fd, os.scandir(root_fd) as entries:
+        leftovers = [name for entry in entries if is_draft(name := os.fsencode(entry.name))]
+    for name in leftovers:
+        with staged(root) as stage_fd, opened_folder(root.fd, ROOT) as root_fd:
+            os.rename(name, b"leftover", src_dir_fd=root_fd, dst_dir_fd=stage_fd)
+    return len(leftovers)
+
+
+def empty_folder(stage_fd: int) -> None:
+    """Delete everything in an open folder, however deep, with a fixed number of descriptors.
+
+    Folders that hold folders are first moved up into `stage_fd`, so nothing is ever deeper than two levels.
+    Raises Conflict when somebody keeps adding files.
+    """
+    for _ in range(_PASSES):
+        with os.scandir(stage_fd) as entries:
+            found = False
+            for entry in entries:
+                found = True
+                _remove(stage_fd, stage_fd, entry)
+        if not found:
+            return
+    raise Conflict("Files keep appearing in what is being deleted; stop the container first.")
+
+
+def _remove(stage_fd: int, folder_fd: int, entry: os.DirEntry[str]) -> None:
+    with suppress(FileNotFoundError):
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=folder_fd)
+            return
+        if _rmdir(folder_fd, entry.name):
+            return
+        if folder_fd == stage_fd:
+            _empty_one(stage_fd, entry.name)
+        else:
+            os.rename(entry.name, draft_name(), src_dir_fd=folder_fd, dst_dir_fd=stage_fd)
+
+
+def _empty_one(stage_fd: int, name: str) -> None:
+    fd = os.open(name, _FOLDER, dir_fd=stage_fd)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                _remove(stage_fd, fd, entry)
+    finally:
+        os.close(fd)
+    _rmdir(stage_fd, name)
+
+
+def _rmdir(folder_fd: int, name: str) -> bool:
+    try:
+        os.rmdir(name, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""Which quota driver this host uses for new volumes."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from fleet.errors import Unavailable
+from fleet.settings import Settings
+from storage.volumes.directory import DirectoryDriver
+from storage.volumes.disk import allocate, run
+from storage.volumes.driver import MEBIBYTE, QuotaDriver
+from storage.volumes.loop import LoopDriver
+from storage.volumes.mounts import is_mounted, mount_image, unmount
+
+_PROBE_BYTES = MEBIBYTE
+
+
+def driver_named(settings: Settings, name: str) -> QuotaDriver:
+    """The driver that made a volume, by its name."""
+    return LoopDriver(settings) if name == LoopDriver.name else DirectoryDriver(settings)
+
+
+def chosen_driver_name(settings: Settings) -> str:
+    """The driver for new volumes: as set, or for `auto` the loop driver where a trial mount works."""
+    if settings.volume_driver != "auto":
+        return settings.volume_driver
+    return LoopDriver.name if _loop_mounts_work(settings.run_folder) else DirectoryDriver.name
+
+
+@lru_cache(maxsize=8)
+def _loop_mounts_work(run_folder: Path) -> bool:
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=run_folder) as name:
+        image, folder = Path(name) / "image", Path(name) / "mount"
+        folder.mkdir()
+        try:
+            allocate(image, _PROBE_BYTES, full=False)
+            run("mkfs.ext4", "-q", "-F", image)
+            mount_image(image, folder)
+        except Unavailable:
+            return False
+        works = is_mounted(folder)
+        unmount(folder, detach=True)
+    return works

@@ -1,0 +1,55 @@
+"""The host's own disk: what is free, and taking it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+from fleet.errors import Conflict, Unavailable
+from fleet.settings import Settings
+from storage.volumes.driver import MEBIBYTE
+
+_COMMAND_SECONDS = 300
+
+
+def check_disk_floor(settings: Settings, needed_bytes: int) -> None:
+    """Raise Conflict (`node_full`) when taking `needed_bytes` leaves less free than `disk_floor_mb`."""
+    status = os.statvfs(settings.data)
+    free_bytes = status.f_bavail * status.f_frsize
+    if free_bytes - needed_bytes < settings.disk_floor_mb * MEBIBYTE:
+        raise Conflict(
+            f"This host has {free_bytes // MEBIBYTE} MB of disk left and keeps {settings.disk_floor_mb} MB free: "
+            f"no room for {-(-needed_bytes // MEBIBYTE)} MB more.",
+            code="node_full",
+        )
+
+
+def allocate(path: Path, size_bytes: int, *, full: bool) -> None:
+    """Make a file at least `size_bytes` long; `full` takes the disk space now, also for holes it already has."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if full:
+            os.posix_fallocate(fd, 0, size_bytes)
+        elif os.fstat(fd).st_size < size_bytes:
+            os.ftruncate(fd, size_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise Conflict("This host's disk has no room for a volume of this size.", code="node_full") from error
+    finally:
+        os.close(fd)
+
+
+def run(*command: str | Path, accepted: tuple[int, ...] = (0,)) -> str:
+    """Run a system command; raises Unavailable with its last words when it fails, is missing or hangs."""
+    arguments = [str(part) for part in command]
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=_COMMAND_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"The host could not run {arguments[0]}: {error}") from error
+    if done.returncode not in accepted:
+        words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise Unavailable(f"{arguments[0]} failed on this host: {words[-1]}")
+    return done.stdout

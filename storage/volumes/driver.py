@@ -1,0 +1,63 @@
+"""What a way of limiting a volume's size must be able to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from storage.room import Room
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a volume is. `used_bytes` and `available_bytes` leave out what the file system needs for itself."""
+
+    size_mb: int
+    used_bytes: int
+    available_bytes: int
+
+    @property
+    def used_mb(self) -> float:
+        """Used space in MB with two digits."""
+        return round(self.used_bytes / MEBIBYTE, 2)
+
+    @property
+    def available_mb(self) -> float:
+        """Space left in MB with two digits."""
+        return round(self.available_bytes / MEBIBYTE, 2)
+
+    @property
+    def percentage_used(self) -> float:
+        """Used space in percent of what can be used, with two digits."""
+        usable = self.used_bytes + self.available_bytes
+        return round(100 * self.used_bytes / usable, 2) if usable else 100.0
+
+
+class QuotaDriver(Protocol):
+    """Makes folders whose size is limited. Every step can be repeated; callers hold the volume's lock."""
+
+    name: str
+
+    def create(self, volume_id: str, size_mb: int) -> Path:
+        """Make the volume from nothing and return its folder, ready for use; raises Conflict on a full disk."""
+
+    def ensure_mounted(self, volume_id: str) -> Path:
+        """Return the volume's folder, mounted when it was not; raises Unavailable when that fails."""
+
+    def is_mounted(self, volume_id: str) -> bool:
+        """Whether the folder can be used right now."""
+
+    def delete(self, volume_id: str) -> None:
+        """Remove everything that `create` makes, as far as it exists."""
+
+    def usage(self, volume_id: str, size_mb: int) -> Usage:
+        """How full the volume is."""
+
+    def resize(self, volume_id: str, old_mb: int, size_mb: int) -> None:
+        """Change the size; raises Conflict when the content does not fit, or the volume is in use and would shrink."""
+
+    def room(self, volume_id: str, size_mb: int) -> Room | None:
+        """What this process must count while writing; None when the kernel does it."""

@@ -1,0 +1,48 @@
+"""Where a volume's pieces lie under `settings.data`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fleet.errors import NotFound
+from fleet.settings import Settings
+
+_VOLUME_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def checked_id(volume_id: str) -> str:
+    """The id if it is a UUID in lower case; raises NotFound, because nothing else names a volume."""
+    if not _VOLUME_ID.fullmatch(volume_id):
+        raise NotFound("Volume not found")
+    return volume_id
+
+
+def volumes_folder(settings: Settings) -> Path:
+    """The folder that holds all volumes of this host."""
+    return settings.data / "volumes"
+
+
+def volume_path(settings: Settings, volume_id: str) -> Path:
+    """The folder of a volume, as seen by this host and its engine."""
+    return volumes_folder(settings) / checked_id(volume_id)
+
+
+def image_path(settings: Settings, volume_id: str) -> Path:
+    """The file that holds a loop-mounted volume."""
+    return volumes_folder(settings) / ".images" / f"{checked_id(volume_id)}.img"
+
+
+def meta_path(settings: Settings, volume_id: str) -> Path:
+    """The file that tells what this volume is, for recovery."""
+    return volumes_folder(settings) / ".meta" / f"{checked_id(volume_id)}.json"
+
+
+def trash_path(settings: Settings, volume_id: str) -> Path:
+    """Where a plain folder goes to be deleted."""
+    return volumes_folder(settings) / ".trash" / checked_id(volume_id)
+
+
+def lock_path(settings: Settings, volume_id: str) -> Path:
+    """The file whose lock makes one process alone work on the volume itself."""
+    return settings.run_folder / "locks" / f"volume-{checked_id(volume_id)}.lock"

@@ -1,0 +1,48 @@
+"""File locks: the kernel releases them when their holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.errors import Conflict
+
+_RETRY_SECONDS = 0.02
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, timeout_seconds: float = 15) -> Iterator[None]:
+    """Hold the lock file at `path`; raises Conflict when others hold it for longer than `timeout_seconds`.
+
+    The holder may remove the file: a lock on a removed file is not taken for a lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout_seconds
+    while (fd := _locked_fd(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)) is None:
+        if time.monotonic() > deadline:
+            raise Conflict("The volume is busy with another operation; try again when it is done.", code="volume_busy")
+        time.sleep(_RETRY_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked_fd(path: Path, kind: int) -> int | None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        current = path.stat().st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        current = False
+    except BaseException:
+        os.close(fd)
+        raise
+    if current:
+        return fd
+    os.close(fd)
+    return None

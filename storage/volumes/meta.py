@@ -1,0 +1,70 @@
+"""The file beside each volume that says what it is, so that an emptied store can be rebuilt from the host."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fleet.errors import Unavailable
+from fleet.settings import Settings
+from storage.volumes.layout import meta_path, volumes_folder
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMeta:
+    """What a volume is. `ready` is false while it is being made or deleted; such a one holds nobody's data."""
+
+    volume_id: str
+    size_mb: int
+    driver: str
+    created_at: int
+    node: str
+    ready: bool
+
+
+def read_meta(settings: Settings, volume_id: str) -> VolumeMeta | None:
+    """A volume's file, or None when there is none; raises Unavailable when it cannot be understood."""
+    path = meta_path(settings, volume_id)
+    try:
+        return VolumeMeta(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise Unavailable(f"The volume's description {path} is damaged; restore or remove it.") from error
+
+
+def write_meta(settings: Settings, meta: VolumeMeta) -> None:
+    """Replace a volume's file at once, and make sure it is on disk."""
+    path = meta_path(settings, meta.volume_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with fresh.open("w") as file:
+        json.dump(asdict(meta), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def remove_meta(settings: Settings, volume_id: str) -> None:
+    """Forget a volume; fine when it is forgotten already."""
+    path = meta_path(settings, volume_id)
+    path.with_suffix(".new").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def known_volumes(settings: Settings) -> Iterator[str]:
+    """The ids of all volumes that have a file."""
+    for path in sorted((volumes_folder(settings) / ".meta").glob("*.json")):
+        yield path.stem
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

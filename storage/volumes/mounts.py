@@ -1,0 +1,80 @@
+"""Mounting images of ext4 file systems through loop devices that free themselves."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from fleet.errors import Unavailable
+from storage.volumes.disk import run
+
+# noinit_itable: the kernel's lazy initialising would punch holes into a fully allocated image.
+_OPTIONS = "loop,nosuid,nodev,noatime,noinit_itable"
+_MNT_DETACH = 2
+_LOOP_SET_CAPACITY = 0x4C07
+_BUSY_SECONDS = 1.0
+_CAP_SYS_RESOURCE = 24
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount_image(image: Path, folder: Path) -> None:
+    """Mount an image; raises Unavailable when the host cannot."""
+    run("mount", "-t", "ext4", "-o", _OPTIONS, image, folder)
+
+
+def unmount(folder: Path, *, detach: bool) -> bool:
+    """Unmount everything at `folder`; False when it stays in use and `detach` is not set.
+
+    With `detach` the mount disappears at once and its loop device with the last open file.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while is_mounted(folder):
+        if _libc.umount2(os.fsencode(folder), 0) == 0:
+            continue
+        code = ctypes.get_errno()
+        if code != errno.EBUSY:
+            raise Unavailable(f"The host could not unmount {folder}: {os.strerror(code)}")
+        if time.monotonic() > deadline:
+            if not detach:
+                return False
+            _libc.umount2(os.fsencode(folder), _MNT_DETACH)
+        time.sleep(0.01)
+    return True
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether `folder` is the root of another file system than its parent's."""
+    try:
+        return folder.stat().st_dev != folder.parent.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def loop_device(folder: Path) -> Path:
+    """The loop device mounted at `folder`; raises Unavailable when there is none."""
+    device = folder.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    if not name.startswith("loop"):
+        raise Unavailable(f"{folder} is not on a loop device.")
+    return Path("/dev") / name
+
+
+def reread_size(device: Path) -> None:
+    """Make a loop device as large as its image has become."""
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _LOOP_SET_CAPACITY, 0)
+    finally:
+        os.close(fd)
+
+
+def may_resize_mounted() -> bool:
+    """Whether the kernel lets this process grow a mounted file system (capability CAP_SYS_RESOURCE)."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)

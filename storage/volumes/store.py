@@ -1,0 +1,152 @@
+"""The volumes of this host: made, opened, measured, resized, deleted, and found again after a reboot or crash."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.errors import Invalid, LightdError, NotFound
+from fleet.settings import Settings
+from storage.beneath import Root, opened_root
+from storage.staging import sweep_staging
+from storage.volumes.choose import chosen_driver_name, driver_named
+from storage.volumes.driver import QuotaDriver, Usage
+from storage.volumes.layout import checked_id, lock_path, volume_path, volumes_folder
+from storage.volumes.locks import locked
+from storage.volumes.meta import VolumeMeta, known_volumes, read_meta, remove_meta, write_meta
+
+SMALLEST_MB = 16
+_log = logging.getLogger(__name__)
+
+
+class Volumes:
+    """All volumes under `settings.data`. Safe to use from many threads and processes at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._drivers: dict[str, QuotaDriver] = {}
+
+    def create(self, volume_id: str, size_mb: int) -> VolumeMeta:
+        """Make a volume, or return the one with this id; raises Conflict (`node_full`), Invalid for the size."""
+        if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
+            raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
+        with self._alone(volume_id):
+            meta = read_meta(self._settings, volume_id)
+            if meta is not None and meta.ready:
+                self._driver(meta).ensure_mounted(volume_id)
+                return meta
+            if meta is not None:
+                self._undo(meta)
+            return self._make(volume_id, size_mb)
+
+    def get(self, volume_id: str) -> VolumeMeta:
+        """What the volume is; raises NotFound."""
+        meta = read_meta(self._settings, checked_id(volume_id))
+        if meta is None or not meta.ready:
+            raise NotFound("Volume not found")
+        return meta
+
+    def all(self) -> list[VolumeMeta]:
+        """All volumes that are ready."""
+        metas = [read_meta(self._settings, volume_id) for volume_id in known_volumes(self._settings)]
+        return [meta for meta in metas if meta is not None and meta.ready]
+
+    def delete(self, volume_id: str) -> None:
+        """Delete a volume with all its files; fine when there is none."""
+        with self._alone(volume_id):
+            meta = read_meta(self._settings, volume_id)
+            if meta is not None:
+                self._undo(meta)
+            lock_path(self._settings, volume_id).unlink(missing_ok=True)
+
+    def ensure_mounted(self, volume_id: str) -> Path:
+        """The volume's folder, mounted; raises NotFound, Unavailable."""
+        return self._mounted(self.get(volume_id))
+
+    @contextmanager
+    def opened(self, volume_id: str) -> Iterator[Root]:
+        """Hold a volume open for work on its files; raises NotFound."""
+        meta = self.get(volume_id)
+        folder = self._mounted(meta)
+        room = self._driver(meta).room(volume_id, meta.size_mb)
+        with opened_root(folder, self._settings.owner, room) as root:
+            yield root
+
+    def usage(self, volume_id: str) -> Usage:
+        """How full the volume is; raises NotFound."""
+        meta = self.get(volume_id)
+        self._mounted(meta)
+        return self._driver(meta).usage(volume_id, meta.size_mb)
+
+    def resize(self, volume_id: str, size_mb: int) -> Usage:
+        """Change a volume's size; raises Conflict when its content does not fit or it is in use and would shrink."""
+        if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
+            raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
+        with self._alone(volume_id):
+            meta = self.get(volume_id)
+            driver = self._driver(meta)
+            driver.ensure_mounted(volume_id)
+            driver.resize(volume_id, meta.size_mb, size_mb)
+            write_meta(self._settings, replace(meta, size_mb=size_mb))
+            return driver.usage(volume_id, size_mb)
+
+    def restore_all(self) -> None:
+        """After a start: finish what a crash interrupted, mount what is not mounted; problems are logged."""
+        for volume_id in list(known_volumes(self._settings)):
+            try:
+                self._restore(volume_id)
+            except (LightdError, OSError) as error:
+                _log.error("volume %s cannot be used: %s", volume_id, error)
+
+    def _restore(self, volume_id: str) -> None:
+        with self._alone(volume_id):
+            meta = read_meta(self._settings, volume_id)
+            if meta is None:
+                return
+            if not meta.ready:
+                self._undo(meta)
+                return
+            folder = self._driver(meta).ensure_mounted(volume_id)
+            with opened_root(folder, self._settings.owner) as root:
+                sweep_staging(root)
+
+    def _make(self, volume_id: str, size_mb: int) -> VolumeMeta:
+        folder = volumes_folder(self._settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = chosen_driver_name(self._settings)
+        meta = VolumeMeta(volume_id, size_mb, name, int(time.time()), self._settings.node, ready=False)
+        write_meta(self._settings, meta)
+        try:
+            self._driver(meta).create(volume_id, size_mb)
+        except BaseException:
+            self._undo(meta)
+            raise
+        made = replace(meta, ready=True)
+        write_meta(self._settings, made)
+        return made
+
+    def _undo(self, meta: VolumeMeta) -> None:
+        if meta.ready:
+            write_meta(self._settings, replace(meta, ready=False))
+        self._driver(meta).delete(meta.volume_id)
+        remove_meta(self._settings, meta.volume_id)
+
+    def _mounted(self, meta: VolumeMeta) -> Path:
+        if self._driver(meta).is_mounted(meta.volume_id):
+            return volume_path(self._settings, meta.volume_id)
+        with self._alone(meta.volume_id):
+            return self._driver(self.get(meta.volume_id)).ensure_mounted(meta.volume_id)
+
+    def _driver(self, meta: VolumeMeta) -> QuotaDriver:
+        if meta.driver not in self._drivers:
+            self._drivers[meta.driver] = driver_named(self._settings, meta.driver)
+        return self._drivers[meta.driver]
+
+    @contextmanager
+    def _alone(self, volume_id: str) -> Iterator[None]:
+        with locked(lock_path(self._settings, checked_id(volume_id))):
+            yield
