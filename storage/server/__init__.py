@@ -1,0 +1,31 @@
+"""The `files` process: the volumes' own HTTP side, for signed calls from the API only."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from fleet.settings import Settings, read_settings
+from storage.server import failures, files, volumes
+from storage.server.calls import guard_calls
+from storage.volumes import Volumes
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application; with no settings given it reads the environment. Mounts this host's volumes again."""
+    settings = settings or read_settings()
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    store = Volumes(settings)
+    store.restore_all()
+    guard_calls(app, settings)
+    failures.install(app)
+    app.register_blueprint(volumes.blueprint(store))
+    app.register_blueprint(files.blueprint(store))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app

@@ -1,0 +1,94 @@
+"""Reading fields out of a call. The API has validated them; here they must only never crash anything."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import request
+
+from fleet.errors import Invalid
+
+_YES = frozenset({"true", "1", "yes"})
+
+
+class Body:
+    """The JSON object of a call, read field by field; each method raises Invalid naming the field."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def raw(self, name: str) -> Any:
+        """The field as it came, None when missing: for paths, whose check is its own."""
+        return self._values.get(name)
+
+    def whole_number(self, name: str) -> int:
+        """An integer that must be there."""
+        value = self._values.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _wrong(name, "Not a valid integer.")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A boolean."""
+        value = self._values.get(name, default)
+        if not isinstance(value, bool):
+            raise _wrong(name, "Not a valid boolean.")
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string; must be there when there is no default."""
+        value = self._values.get(name, default)
+        if not isinstance(value, str):
+            raise _wrong(name, "Not a valid string.")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings, empty when missing."""
+        value = self._values.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _wrong(name, "Not a valid list of strings.")
+        return value
+
+    def content(self) -> bytes:
+        """The bytes that `content` and `encoding` (`text` or `base64`) stand for."""
+        text = self.text("content")
+        encoding = self.text("encoding", "text")
+        if encoding == "text":
+            try:
+                return text.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                raise _wrong("content", "Not valid text.") from error
+        if encoding != "base64":
+            raise _wrong("encoding", "Must be one of: text, base64.")
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise _wrong("content", "Not valid base64.") from error
+
+
+def body() -> Body:
+    """The call's JSON object."""
+    values = request.get_json(force=True, silent=True)
+    if not isinstance(values, dict):
+        raise Invalid("The body must be a JSON object.")
+    return Body(values)
+
+
+def query(name: str, default: str | None = None) -> str | None:
+    """A parameter of the query; bytes that are not UTF-8 survive as lone surrogates, as in `storage.paths`."""
+    pairs = parse_qsl(
+        request.query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="surrogateescape"
+    )
+    return next((value for key, value in pairs if key == name), default)
+
+
+def query_flag(name: str) -> bool:
+    """Whether a parameter says yes."""
+    return (query(name) or "").lower() in _YES
+
+
+def _wrong(name: str, problem: str) -> Invalid:
+    return Invalid("The request is not valid.", fields={name: [problem]})

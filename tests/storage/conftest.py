@@ -1,0 +1,69 @@
+"""A volume to work in, the volumes of a host, and a running files process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.settings import Settings
+from storage.beneath import Root, opened_root
+from storage.volumes import Volumes, volume_path
+from storage.volumes.mounts import unmount
+from tests.storage.files_process import FilesProcess, running_files_process
+
+OWNER = (1000, 1000)
+VOLUME_ID = "d6764075-1111-4222-8333-444455556666"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a volume, with a secret file beside it that nobody may reach."""
+    (tmp_path / "secret.txt").write_text("secret")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    os.chown(volume, *OWNER)
+    return volume
+
+
+@pytest.fixture
+def root(folder: Path) -> Iterator[Root]:
+    """The same volume, opened."""
+    with opened_root(folder, OWNER) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    """Settings of a host with an empty data folder; everything mounted below it is unmounted at the end."""
+    data = Path(tempfile.mkdtemp(prefix="lightd-files-"))
+    try:
+        yield Settings(data=data, node="node-a", disk_floor_mb=64, volume_driver="loop")
+    finally:
+        for mounted in (data / "volumes").glob("*"):
+            unmount(mounted, detach=True)
+        shutil.rmtree(data)
+
+
+@pytest.fixture
+def volumes(settings: Settings) -> Volumes:
+    """The volumes of that host."""
+    return Volumes(settings)
+
+
+@pytest.fixture
+def loop_folder(settings: Settings, volumes: Volumes) -> Path:
+    """A mounted 32 MB volume called VOLUME_ID."""
+    volumes.create(VOLUME_ID, 32)
+    return volume_path(settings, VOLUME_ID)
+
+
+@pytest.fixture
+def files_process(settings: Settings) -> Iterator[FilesProcess]:
+    """A files process with that host's volumes."""
+    with running_files_process(settings) as process:
+        yield process
