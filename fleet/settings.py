@@ -131,6 +131,9 @@ class Settings:
         2 * 1024 * 1024,
         "What may wait for a slow WebSocket client before it is closed with 4408.",
     )
+    socket_messages_per_second: int = _setting(
+        "LIGHTD_SOCKET_MESSAGES_PER_SECOND", 50, "Messages a WebSocket client may send in a second; more are dropped."
+    )
     socket_limit: int = _setting("LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections one API process takes.")
     node_timeout_seconds: int = _setting(
         "LIGHTD_NODE_TIMEOUT_SECONDS", 15, "Silence after which a host counts as offline."

@@ -1,7 +1,7 @@
 """Connections to the two stores. Three kinds, because they fail differently.
 
 Commands answer in seconds and are never repeated silently: a lost answer may mean a done deed.
-Blocking reads wait longer than any command may. Pub/sub connections check that their peer lives.
+Blocking reads wait longer than any command may. Pub/sub connections are watched by who reads them.
 """
 
 from __future__ import annotations
@@ -47,15 +47,18 @@ def connect(settings: Settings) -> Stores:
     )
 
 
-def pubsub_client(url: str) -> Client:
-    """A client whose connection is given to pub/sub; silence is checked every 15 s."""
+def subscriber(url: str) -> Any:
+    """A bare connection for pub/sub, not connected yet: its owner subscribes, reads and notices its end itself.
+
+    Answers come as lists of bytes, the same before and after the first subscription.
+    """
     return redis.Redis.from_url(
         url,
+        protocol=2,
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=30,
-        health_check_interval=15,
-    )
+        socket_timeout=_COMMAND_SECONDS,
+    ).connection_pool.make_connection()
 
 
 def _client(

@@ -69,12 +69,22 @@ class TokenRepository:
         return Principal(token, digest)
 
     def is_live(self, principal: Principal) -> bool:
-        """Whether an authenticated caller may go on: for sockets, which outlive their first check."""
-        if principal.token is None:
-            return bool(hmac.compare_digest(self._redis.get(key("master")) or "", principal.digest))
-        if principal.token.expires_at <= time.time():
-            return False
-        return principal.token.remove_on_use or bool(self._redis.exists(key("token", principal.digest)))
+        """Whether one authenticated caller may go on."""
+        return principal.digest in self.live([principal])
+
+    def live(self, principals: Sequence[Principal]) -> set[str]:
+        """The digests of those authenticated callers who may go on: for sockets, which outlive their first check."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(key("master"))
+            for principal in principals:
+                pipe.exists(key("token", principal.digest))
+            master, *kept = pipe.execute()
+        now = time.time()
+        return {
+            principal.digest
+            for principal, found in zip(principals, kept, strict=True)
+            if _may_go_on(principal, master or "", bool(found), now)
+        }
 
     def issue(
         self,
@@ -125,6 +135,14 @@ class TokenRepository:
 def new_master_secret() -> str:
     """A fresh secret that may serve as the master token."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def _may_go_on(principal: Principal, master: str, is_kept: bool, now: float) -> bool:
+    """A single-use token is gone from the store once used, but its socket lives until it expires."""
+    token = principal.token
+    if token is None:
+        return hmac.compare_digest(master, principal.digest)
+    return token.expires_at > now and (token.remove_on_use or is_kept)
 
 
 def _digest(secret: str) -> str:
