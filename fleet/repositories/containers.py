@@ -173,6 +173,18 @@ class ContainerRepository:
         entries = self._redis.xrange(key("feed", container_id), first, "+", count=count)
         return [(entry_id, fields["m"]) for entry_id, fields in entries]
 
+    def feed_holds(self, container_id: str, entry_id: str) -> bool:
+        """Whether the feed still has this entry, so that nothing after it was dropped."""
+        return bool(self._redis.xrange(key("feed", container_id), entry_id, entry_id))
+
+    def snapshot(self, container_id: str) -> tuple[Container | None, str]:
+        """A container, None when there is none, and the id of the feed's newest entry, both of the same moment."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(key("container", container_id))
+            pipe.xrevrange(key("feed", container_id), count=1)
+            fields, entries = pipe.execute()
+        return _from_fields(fields) if fields else None, str(entries[0][0]) if entries else "0-0"
+
     def last_feed_id(self, container_id: str) -> str:
         """Id of the newest entry of the feed; `0-0` for none."""
         entries = self._redis.xrevrange(key("feed", container_id), count=1)
