@@ -45,11 +45,11 @@ class ContainerRepository:
             raise NotFound("Container not found", code="container_not_found")
         return _from_fields(fields)
 
-    def page(self, after: str = "", limit: int = 100) -> list[Container]:
-        """Up to `limit` containers by name, from the one after `after` on."""
+    def page(self, after: str = "", limit: int = 100) -> tuple[list[Container], str | None]:
+        """Up to `limit` containers by name after `after`, and the name to go on from if there may be more."""
         first = f"({after}" if after else "-"
         names = self._redis.zrange(key("containers"), first, "+", bylex=True, offset=0, num=limit)
-        return self.many(names)
+        return self.many(names), names[-1] if len(names) == limit else None
 
     def many(self, container_ids: Iterable[str]) -> list[Container]:
         """The containers of these names that exist."""

@@ -55,13 +55,23 @@ class JobRepository:
             raise NotFound("Job not found", code="job_not_found")
         return _from_fields(fields)
 
-    def of_container(self, container_id: str) -> list[Job]:
-        """A container's jobs, newest first."""
-        names = self._redis.zrevrange(key("container_jobs", container_id), 0, 99)
+    def of_container(self, container_id: str, after: str = "", limit: int = 100) -> tuple[list[Job], str | None]:
+        """Up to `limit` of a container's jobs, newest first, from the one after `after` on.
+
+        Answers also the id to go on from if there may be more.
+        """
+        start = 0
+        if after:
+            rank = self._redis.zrevrank(key("container_jobs", container_id), after)
+            if rank is None:
+                return [], None
+            start = rank + 1
+        names = self._redis.zrevrange(key("container_jobs", container_id), start, start + limit - 1)
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(key("job", name))
-            return [_from_fields(fields) for fields in pipe.execute() if fields]
+            jobs = [_from_fields(fields) for fields in pipe.execute() if fields]
+        return jobs, names[-1] if len(names) == limit else None
 
     def claim(self, job_id: str, worker: str) -> Job:
         """Take a job whose file lock is held; raises JobRefused when it ended, waits or was superseded."""
