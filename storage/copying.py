@@ -14,8 +14,8 @@ from storage.folders import made_folder, make_in
 from storage.paths import shown
 from storage.room import Room
 from storage.staging import staged
+from storage.walking import DEEPEST_FOLDER
 
-DEEPEST_FOLDER = 200
 _COPIED_AT_ONCE_BYTES = 1 << 30
 _PERMISSIONS = 0o777
 _WORKING_NAME = b"copy"

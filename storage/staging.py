@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,7 +19,7 @@ from storage.failures import described
 from storage.paths import ROOT
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PASSES = 1000
+_LONGEST_SECONDS = 300.0
 
 
 @contextmanager
@@ -59,7 +60,8 @@ def empty_folder(stage_fd: int) -> None:
     Folders that hold folders are first moved up into `stage_fd`, so nothing is ever deeper than two levels.
     Raises Conflict when somebody keeps adding files.
     """
-    for _ in range(_PASSES):
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < deadline:
         with os.scandir(stage_fd) as entries:
             found = False
             for entry in entries:

@@ -45,11 +45,11 @@ class Body:
             raise _wrong(name, "Not a valid string.")
         return value
 
-    def texts(self, name: str) -> list[str]:
-        """A list of strings, empty when missing."""
+    def items(self, name: str, *, required: bool = True) -> list[Any]:
+        """A list, with something in it when it is required."""
         value = self._values.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _wrong(name, "Not a valid list of strings.")
+        if not isinstance(value, list) or (required and not value):
+            raise _wrong(name, "Not a valid list.")
         return value
 
     def content(self) -> bytes:
@@ -88,6 +88,16 @@ def query(name: str, default: str | None = None) -> str | None:
 def query_flag(name: str) -> bool:
     """Whether a parameter says yes."""
     return (query(name) or "").lower() in _YES
+
+
+def query_number(name: str, default: int, *, largest: int) -> int:
+    """A number from 1 to `largest` in the query."""
+    text = query(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= largest):
+        raise _wrong(name, f"Must be between 1 and {largest}.")
+    return int(text)
 
 
 def _wrong(name: str, problem: str) -> Invalid:

@@ -10,7 +10,10 @@ from storage.copying import copy
 from storage.folders import make_folder
 from storage.listing import list_detailed, list_folder
 from storage.paths import checked_folder, checked_path, shown
-from storage.server.fields import body, query, query_flag
+from storage.reading import read_text
+from storage.renaming import change_mode, delete, rename
+from storage.searching import search
+from storage.server.fields import body, query, query_flag, query_number
 from storage.volumes import Volumes
 from storage.writing import write_file
 
@@ -34,6 +37,12 @@ def blueprint(store: Volumes) -> Blueprint:
         with store.opened(volume_id) as root:
             return {"files": [entry._asdict() for entry in listed(root, path)]}
 
+    @routes.get("/volumes/<volume_id>/files/content")
+    def read(volume_id: str) -> dict[str, Any]:
+        path = checked_path(query("path"))
+        with store.opened(volume_id) as root:
+            return {"path": shown(path), "content": read_text(root, path)}
+
     @routes.post("/volumes/<volume_id>/folders")
     def make(volume_id: str) -> dict[str, Any]:
         text = body().raw("path")
@@ -49,5 +58,35 @@ def blueprint(store: Volumes) -> Blueprint:
         with store.opened(volume_id) as root:
             copy(root, source, destination)
         return {"message": "Copied successfully", "source": shown(source), "destination": shown(destination)}
+
+    @routes.post("/volumes/<volume_id>/rename")
+    def rename_path(volume_id: str) -> dict[str, Any]:
+        fields = body()
+        old, new = checked_path(fields.raw("from")), checked_path(fields.raw("to"))
+        with store.opened(volume_id) as root:
+            rename(root, old, new)
+        return {"message": "Renamed successfully", "from": shown(old), "to": shown(new)}
+
+    @routes.post("/volumes/<volume_id>/delete")
+    def delete_paths(volume_id: str) -> dict[str, Any]:
+        paths = [checked_path(text) for text in body().items("paths")]
+        with store.opened(volume_id) as root:
+            count = delete(root, paths)
+        return {"message": "Deleted successfully", "deleted_count": count}
+
+    @routes.post("/volumes/<volume_id>/chmod")
+    def change(volume_id: str) -> dict[str, Any]:
+        fields = body()
+        path, mode = checked_path(fields.raw("path")), fields.text("mode")
+        with store.opened(volume_id) as root:
+            change_mode(root, path, mode)
+        return {"message": "Permissions changed successfully", "path": shown(path), "mode": mode}
+
+    @routes.get("/volumes/<volume_id>/search")
+    def find(volume_id: str) -> dict[str, Any]:
+        path, limit = checked_folder(query("path")), query_number("limit", 1000, largest=10_000)
+        with store.opened(volume_id) as root:
+            hits, more = search(root, path, query("pattern") or "", limit)
+        return {"files": [hit._asdict() for hit in hits], "truncated": more}
 
     return routes

@@ -12,6 +12,7 @@ import pytest
 
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
+from storage.staging import empty_folder
 from storage.volumes import Volumes, volume_path
 from storage.volumes.mounts import unmount
 from tests.storage.files_process import FilesProcess, running_files_process
@@ -21,13 +22,17 @@ VOLUME_ID = "d6764075-1111-4222-8333-444455556666"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """The folder of a volume, with a secret file beside it that nobody may reach."""
     (tmp_path / "secret.txt").write_text("secret")
     volume = tmp_path / "volume"
     volume.mkdir()
     os.chown(volume, *OWNER)
-    return volume
+    yield volume
+    # Trees here may be deeper than pytest's own cleaning bears.
+    fd = os.open(volume, os.O_RDONLY)
+    empty_folder(fd)
+    os.close(fd)
 
 
 @pytest.fixture

@@ -252,3 +252,22 @@ def test_a_killed_files_process_leaves_no_half_file(settings: Settings) -> None:
     with running_files_process(settings):
         folder = volume_path(settings, VOLUME_ID)
         assert os.listdir(folder) == ["a"] and (folder / "a").read_text() == "old"
+
+
+def test_names_and_content_over_the_wire(volume: FilesProcess) -> None:
+    volume.call("POST", BASE + "/files", {"path": "a.txt", "content": "hello"})
+    assert volume.call("GET", BASE + "/files/content?path=a.txt").json == {"path": "a.txt", "content": "hello"}
+    renamed = volume.call("POST", BASE + "/rename", {"from": "a.txt", "to": "b/c.txt"})
+    assert renamed.json == {"message": "Renamed successfully", "from": "a.txt", "to": "b/c.txt"}
+    changed = volume.call("POST", BASE + "/chmod", {"path": "b/c.txt", "mode": "600"})
+    assert changed.json == {"message": "Permissions changed successfully", "path": "b/c.txt", "mode": "600"}
+    found = volume.call("GET", BASE + "/search?pattern=*.txt")
+    assert found.json == {"files": [{"path": "b/c.txt", "type": "file", "size": 5}], "truncated": False}
+    deleted = volume.call("POST", BASE + "/delete", {"paths": ["b"]})
+    assert deleted.json == {"message": "Deleted successfully", "deleted_count": 1}
+    resized = volume.call("POST", BASE + "/resize", {"size_mb": 48})
+    assert resized.json["size_mb"] == 48
+    for target in ("/search?pattern=", "/search?pattern=*&limit=0", "/files/content?path=.."):
+        assert volume.call("GET", BASE + target).status == 400
+    for paths in (None, [], "a", [1], [".."], [""]):
+        assert volume.call("POST", BASE + "/delete", {"paths": paths}).status == 400
