@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 from pathlib import Path
 
 import docker
 from docker.errors import NotFound
 
-_NODE_LABEL = "lightd.node"
+from scripts.remains import in_engine, loop_devices_below, mounts_below
 
 
 def leftovers(engine: docker.DockerClient, node: str, data: Path) -> list[str]:
     """Containers and images labelled with `node`, mounts and loop devices below `data`; each as a sentence."""
-    label: dict[str, str | list[str] | bool] | None = {"label": f"{_NODE_LABEL}={node}"}
-    found = [f"container {container.name}" for container in engine.containers.list(all=True, filters=label)]
-    found += [f"image {image.id} {image.tags}" for image in engine.images.list(filters=label)]
+    found = [remain.what for remain in in_engine(engine, node)]
     found += [f"mount {point}" for point in mounts_below(data)]
     found += [f"loop device {device}" for device in loop_devices_below(data)]
     return found
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mount points in `folder`."""
-    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return [point for point in points if point.startswith(f"{folder}/")]
-
-
-def loop_devices_below(folder: Path) -> list[str]:
-    """Loop devices whose image file is, or was, in `folder`."""
-    listed = subprocess.run(["losetup", "--json", "--list"], capture_output=True, text=True, check=True).stdout
-    devices = json.loads(listed)["loopdevices"] if listed.strip() else []
-    return [device["name"] for device in devices if str(device["back-file"]).startswith(f"{folder}/")]
 
 
 def remove_network(engine: docker.DockerClient, network: str) -> None:

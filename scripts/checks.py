@@ -1,0 +1,84 @@
+"""`./lightd test`: everything that must hold, from format to end to end, on the real engine and a real store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import docker
+
+from fleet.settings import Settings
+from scripts import engine
+from scripts.failure import Failure
+from scripts.packages import install_missing
+from scripts.remains import Remains
+from scripts.up import CHECKOUT
+
+PROGRAMS = {
+    **engine.PROGRAMS,
+    "busybox": "busybox-static",
+    "curl": "curl",
+    "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
+    "jq": "jq",
+    "ps": "procps",
+}
+_STATIC_CHECKS = (
+    ("format", ("ruff", "format", "--check", ".")),
+    ("lint", ("ruff", "check", ".")),
+    ("types", ("mypy",)),
+)
+
+
+def check(settings: Settings, *, everything: bool, pytest_arguments: tuple[str, ...]) -> int:
+    """Run all checks, or pytest alone with these arguments; answers the exit code.
+
+    Raises Failure when something the tests need cannot be had, when a check failed, or when tests left something.
+    """
+    install_missing(PROGRAMS)
+    daemon = engine.ensure_engine(settings)
+    try:
+        failed = [] if pytest_arguments else _static_checks()
+        code, left = _tests(settings, everything, pytest_arguments)
+    finally:
+        if daemon is not None:
+            engine.end_dockerd(daemon)
+    if left:
+        raise Failure(f"The tests left behind: {', '.join(left)}.")
+    if failed:
+        raise Failure(f"These checks failed: {', '.join(failed)}.")
+    return code
+
+
+def _static_checks() -> list[str]:
+    """Names of the checks that failed."""
+    failed = []
+    for name, command in _STATIC_CHECKS:
+        click.secho(f"== {name}", bold=True)
+        if subprocess.run([sys.executable, "-m", *command], cwd=CHECKOUT).returncode != 0:
+            failed.append(name)
+    return failed
+
+
+def _tests(settings: Settings, everything: bool, arguments: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Run pytest with a folder of its own for all temporary files.
+
+    Answers its exit code, which is not 0 when nothing ran, and what the tests left behind, which is removed.
+    """
+    click.secho("== tests", bold=True)
+    chosen = list(arguments) or ([] if everything else ["-m", "not long"])
+    client = docker.DockerClient(base_url=settings.engine, version="auto")
+    folder = Path(tempfile.mkdtemp(prefix="lt-"))
+    try:
+        remains = Remains(client, folder)
+        command = [sys.executable, "-m", "pytest", f"--basetemp={folder}/pytest", *chosen]
+        code = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "TMPDIR": str(folder)}).returncode
+        return code, remains.remove()
+    finally:
+        client.close()
+        # Tests make deeper trees than Python's own removal can walk.
+        subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)

@@ -1,0 +1,118 @@
+"""What a test run may leave on a host: found, told, and removed, so that the next run starts clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import docker
+from docker.errors import APIError
+
+NODE_LABEL = "lightd.node"
+TEST_NODE = "test-"
+TEST_NETWORK = "lt"
+
+
+@dataclass(frozen=True)
+class Remain:
+    """One thing left: what it is, and how to remove it."""
+
+    what: str
+    remove: Callable[[], object]
+
+
+class Remains:
+    """Looks for remains of tests: in the engine what wasn't there at the beginning, elsewhere what is in `folder`."""
+
+    def __init__(self, client: docker.DockerClient, folder: Path) -> None:
+        self._client = client
+        self._folder = folder
+        self._before = {remain.what for remain in in_engine(client)}
+
+    def found(self) -> list[Remain]:
+        """All that is left now, in the order in which it can be removed."""
+        engine = [remain for remain in in_engine(self._client) if remain.what not in self._before]
+        return [*_processes(self._folder), *engine, *_mounts(self._folder), *_loop_devices(self._folder)]
+
+    def remove(self) -> list[str]:
+        """Remove all that is left; answers what that was, and what could not be removed."""
+        sentences = []
+        for remain in self.found():
+            try:
+                remain.remove()
+                sentences.append(remain.what)
+            except (APIError, OSError, subprocess.CalledProcessError) as error:
+                sentences.append(f"{remain.what} (still there: {error})")
+        return sentences
+
+
+def in_engine(client: docker.DockerClient, node: str = TEST_NODE) -> list[Remain]:
+    """Containers and images labelled with a node of this name or beginning, and networks of test instances."""
+    containers = client.containers.list(all=True, filters={"label": NODE_LABEL})
+    images = client.images.list(filters={"label": NODE_LABEL})
+    found = [
+        Remain(f"container {container.name}", partial(container.remove, force=True))
+        for container in containers
+        if container.labels[NODE_LABEL].startswith(node)
+    ]
+    found += [
+        Remain(f"image {image.tags or image.id}", partial(client.images.remove, image.id, force=True))
+        for image in images
+        if image.labels[NODE_LABEL].startswith(node)
+    ]
+    found += [
+        Remain(f"network {network.name}", network.remove)
+        for network in client.networks.list()
+        if str(network.name).startswith(TEST_NETWORK) and node == TEST_NODE
+    ]
+    return found
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Mount points in `folder`, the last mounted first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
+
+
+def loop_devices_below(folder: Path) -> list[str]:
+    """Loop devices whose image file is, or was, in `folder`."""
+    listed = subprocess.run(["losetup", "--json", "--list"], capture_output=True, text=True, check=True).stdout
+    devices = json.loads(listed)["loopdevices"] if listed.strip() else []
+    return [device["name"] for device in devices if str(device["back-file"]).startswith(f"{folder}/")]
+
+
+def _mounts(folder: Path) -> list[Remain]:
+    return [Remain(f"mount {point}", partial(_run, "umount", point)) for point in mounts_below(folder)]
+
+
+def _loop_devices(folder: Path) -> list[Remain]:
+    return [
+        Remain(f"loop device {device}", partial(_run, "losetup", "--detach", device))
+        for device in loop_devices_below(folder)
+    ]
+
+
+def _processes(folder: Path) -> list[Remain]:
+    """Processes that were started with `folder` as their folder for temporary files."""
+    mark = f"TMPDIR={folder}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            marked = mark in path.read_bytes().split(b"\0")
+            command = path.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:  # it ended while we looked
+            continue
+        if marked and command:
+            pid = int(path.parent.name)
+            found.append(Remain(f"process {pid} ({command[:80]})", partial(os.kill, pid, signal.SIGKILL)))
+    return found
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
