@@ -6,14 +6,17 @@ from flask import Flask
 
 from app.auth import init_auth
 from app.errors import init_errors
+from app.jobs.routes import blueprint as jobs
+from app.network.routes import blueprint as network
 from app.openapi import init_openapi
 from app.public.routes import blueprint as public
 from app.request_id import init_request_id
 from app.services import Dispatch, make_services
+from app.tokens.routes import blueprint as tokens
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public,)
+_RESOURCES = (public, tokens, network, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

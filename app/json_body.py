@@ -24,8 +24,9 @@ class StrictParser(FlaskParser):
         return read_json(req)
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:  # noqa: ARG002
-        """Raise Invalid for the problems that marshmallow found."""
-        raise invalid_fields(error.messages) from error
+        """Raise Invalid for the problems that marshmallow found, which webargs files under their location."""
+        problems = next(iter(error.messages_dict.values()))
+        raise invalid_fields(problems) from error
 
 
 class Blueprint(SmorestBlueprint):

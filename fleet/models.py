@@ -111,6 +111,11 @@ class Port:
     internal_id: str
     in_use: bool
 
+    @property
+    def member(self) -> str:
+        """The name of the port in the pool."""
+        return port_member(self.ip, self.port, self.protocol)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

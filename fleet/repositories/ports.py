@@ -26,7 +26,7 @@ class PortRepository:
         if answer[0] != "ok":
             message = "Port already exists in pool"
             if len(ports) > 1:
-                message = f"Port already exists in pool: {answer[1]}:{answer[2]}"
+                message = f"Port already exists in pool: {answer[2]}:{answer[3]}"
             raise Invalid(message, code="port_exists")
 
     def get(self, ip: str, port: int, protocol: str) -> Port:

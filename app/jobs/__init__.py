@@ -1,0 +1,1 @@
+"""Jobs: how far a piece of work is."""

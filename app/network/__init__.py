@@ -1,0 +1,1 @@
+"""The network pool: ports that containers may take."""
