@@ -62,7 +62,7 @@ def in_engine(client: docker.DockerClient, node: str = TEST_NODE) -> list[Remain
         if container.labels[NODE_LABEL].startswith(node)
     ]
     found += [
-        Remain(f"image {image.tags or image.id}", partial(client.images.remove, image.id, force=True))
+        Remain(f"image {image.tags or image.id}", partial(client.images.remove, str(image.id), force=True))
         for image in images
         if image.labels[NODE_LABEL].startswith(node)
     ]

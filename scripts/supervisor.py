@@ -2,7 +2,7 @@
 
 One small Python for all of them: it starts the stores, then the rest; starts again whatever ends; writes each one's
 output to its log and, in the foreground, to the terminal; ends all of them, the stores last, on SIGTERM or Ctrl-C. Its
-children die with it whatever kills it. Why not honcho's own manager: docs/decisions/supervisor.md.
+children die with it whatever kills it. Why not honcho's own manager: docs/decisions/0006-one-small-supervisor.md.
 """
 
 from __future__ import annotations

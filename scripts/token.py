@@ -14,25 +14,20 @@ from scripts.failure import Failure
 
 
 def current(settings: Settings) -> str:
-    """The master token that is good now. Raises Failure when this host doesn't know it or the store is away."""
-    known = _read(settings)
+    """The master token that is good now, made when the store has none.
+
+    Raises Failure when this host doesn't know it or the store is away.
+    """
+    tokens, known = _tokens(settings), _read(settings)
     try:
         with store_errors():
-            good = bool(known) and _tokens(settings).is_master(known)
+            if not tokens.has_master():
+                return replace(settings, known or new_master_secret())
+            if known and tokens.is_master(known):
+                return known
     except LightdError as error:
         raise _store_away() from error
-    if not good:
-        raise Failure("This host does not know the master token; `./lightd token reset` makes a new one.")
-    return known
-
-
-def ensure(settings: Settings) -> str:
-    """The master token, made when the store has none; empty when it was set on another host. Raises LightdError."""
-    tokens, known = _tokens(settings), _read(settings)
-    with store_errors():
-        if not tokens.has_master():
-            return replace(settings, known or new_master_secret())
-        return known if known and tokens.is_master(known) else ""
+    raise Failure("This host does not know the master token; `./lightd token reset` makes a new one.")
 
 
 def replace(settings: Settings, secret: str | None = None) -> str:

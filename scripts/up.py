@@ -132,14 +132,15 @@ def _suspect(settings: Settings, state: instance.Readiness) -> str:
 
 
 def _greet(settings: Settings) -> None:
-    secret = token.ensure(settings)
     url = instance.url(settings)
-    shown = secret or "(set on another host; `./lightd token reset` makes a new one)"
+    try:
+        secret = shown = token.current(settings)
+    except Failure as failure:
+        secret, shown = "<token>", failure.message
     click.echo(f"\nLightd is ready at {url}\nToken: {shown}\n\nTry:")
     click.echo(f"  curl {url}/api/v1/public/ping")
     click.echo(
-        f"  curl -X POST {url}/volumes -H 'Authorization: Bearer {secret or '<token>'}' "
-        "-H 'Accept: Application/vnd.pkglatv1+json'\n"
+        f"  curl -X POST {url}/volumes -H 'Authorization: Bearer {secret}' -H 'Accept: Application/vnd.pkglatv1+json'\n"
     )
 
 
