@@ -31,7 +31,8 @@ def test_its_first_line_chooses_the_interpreter(servers: Servers) -> None:
 
 
 def test_what_it_changes_outside_the_volume_is_in_the_containers_own_image(servers: Servers) -> None:
-    script = '#!/bin/sh\nmkdir -p /opt/tool\nprintf "#!/bin/sh\\necho tool works\\n" > /opt/tool/run\nchmod 755 /opt/tool/run'
+    program = 'printf "#!/bin/sh\\necho tool works\\n" > /opt/tool/run'
+    script = f"#!/bin/sh\nmkdir -p /opt/tool\n{program}\nchmod 755 /opt/tool/run"
     assert servers.output_of("/opt/tool/run", install_script=script).strip() == "tool works"
 
 
