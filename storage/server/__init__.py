@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from fleet.settings import Settings, read_settings
-from storage.server import failures, files, volumes
+from storage.server import failures, files, transfers, volumes
 from storage.server.calls import guard_calls
 from storage.volumes import Volumes
 
@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     failures.install(app)
     app.register_blueprint(volumes.blueprint(store))
     app.register_blueprint(files.blueprint(store))
+    app.register_blueprint(transfers.blueprint(store))
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

@@ -36,4 +36,6 @@ accesslog = None
 errorlog = "-"
 logging.basicConfig(level=_settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
 loglevel = {"debug": "info"}.get(_settings.log_level, "warning")
+# Its control socket would be one for all gunicorns of this user.
+control_socket_disable = True
 proc_name = "lightd-files"

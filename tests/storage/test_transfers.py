@@ -1,0 +1,144 @@
+"""Downloads and uploads through the running files process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from fleet.settings import Settings
+from storage.volumes import volume_path
+from tests.storage.conftest import OWNER, VOLUME_ID
+from tests.storage.files_process import FilesProcess
+from tests.support.deadline import eventually
+
+BASE = f"/volumes/{VOLUME_ID}"
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture
+def volume(files_process: FilesProcess, settings: Settings) -> Path:
+    """The folder of a volume of 64 MB that the files process serves."""
+    assert files_process.call("POST", BASE, {"size_mb": 64}).status == 201
+    return volume_path(settings, VOLUME_ID)
+
+
+def memory_kb(files_process: FilesProcess) -> int:
+    """The highest resident memory of the serving process so far."""
+    parent = files_process.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    status = Path(f"/proc/{children[0]}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "start", "end"),
+    [
+        (None, 200, 0, 1000),
+        ("bytes=0-9", 206, 0, 10),
+        ("bytes=990-", 206, 990, 1000),
+        ("bytes=-10", 206, 990, 1000),
+        ("bytes=-5000", 206, 0, 1000),
+        ("bytes=10-99999", 206, 10, 1000),
+        ("bytes=1000-", 416, 0, 0),
+        ("bytes=-0", 416, 0, 0),
+        ("bytes=9-3", 200, 0, 1000),
+        ("bytes=0-1,3-4", 200, 0, 1000),
+        ("lines=1-2", 200, 0, 1000),
+        ("bytes=" + "9" * 400 + "-", 200, 0, 1000),
+        ("bytes=-", 200, 0, 1000),
+    ],
+)
+def test_a_download_gives_the_part_that_was_asked_for(
+    files_process: FilesProcess, volume: Path, header: str | None, status: int, start: int, end: int
+) -> None:
+    content = os.urandom(1000)
+    (volume / "a.bin").write_bytes(content)
+    answer = files_process.call("GET", BASE + "/download?path=a.bin", headers={"Range": header} if header else {})
+    assert (answer.status, answer.data) == (status, content[start:end])
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    if status == 206:
+        assert answer.headers["Content-Range"] == f"bytes {start}-{end - 1}/1000"
+    if status == 416:
+        assert answer.headers["Content-Range"] == "bytes */1000"
+
+
+def test_a_download_can_be_resumed_only_while_the_file_is_the_same(files_process: FilesProcess, volume: Path) -> None:
+    (volume / "a").write_bytes(b"0123456789")
+    tag = files_process.call("GET", BASE + "/download?path=a").headers["ETag"]
+    resume = {"Range": "bytes=5-", "If-Range": tag}
+    assert files_process.call("GET", BASE + "/download?path=a", headers=resume).data == b"56789"
+    (volume / "a").write_bytes(b"abcdefghij")
+    again = files_process.call("GET", BASE + "/download?path=a", headers=resume)
+    assert (again.status, again.data) == (200, b"abcdefghij")
+
+
+@pytest.mark.parametrize("name", ["a b.txt", 'quote".txt', "new\r\nSet-Cookie: x", "ünï.txt", "\udcff.bin", "\x01\x7f"])
+def test_a_name_never_breaks_out_of_the_headers(files_process: FilesProcess, volume: Path, name: str) -> None:
+    (volume / name).write_bytes(b"x")
+    spelled = quote(name.encode("utf-8", "surrogateescape"))
+    answer = files_process.call("GET", BASE + "/download?path=" + spelled)
+    assert (answer.status, answer.data) == (200, b"x")
+    assert "Set-Cookie" not in answer.headers
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="')
+
+
+def test_folders_fifos_and_links_out_are_not_downloaded_as_files(files_process: FilesProcess, volume: Path) -> None:
+    os.mkfifo(volume / "pipe")
+    (volume / "out").symlink_to("/etc/passwd")
+    assert files_process.call("GET", BASE + "/download?path=pipe").status == 409
+    assert files_process.call("GET", BASE + "/download?path=out").status == 400
+    assert files_process.call("GET", BASE + "/download?path=missing").status == 404
+    assert files_process.call("GET", BASE + "/download").status == 400
+
+
+def test_an_upload_appears_whole(files_process: FilesProcess, volume: Path) -> None:
+    content = os.urandom(3 * MEBIBYTE + 17)
+    answer = files_process.call("PUT", BASE + "/upload?path=new/a.bin", raw=content)
+    assert answer.json == {"message": "File uploaded successfully", "path": "new/a.bin", "size": len(content)}
+    assert (volume / "new/a.bin").read_bytes() == content
+    assert (volume / "new/a.bin").stat().st_uid == OWNER[0]
+    assert files_process.call("PUT", BASE + "/upload?path=new/a.bin&overwrite=false", raw=b"x").status == 409
+    assert files_process.call("PUT", BASE + "/upload?path=empty", raw=b"").json["size"] == 0
+
+
+def test_an_upload_of_unknown_length_works(files_process: FilesProcess, volume: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 10_000
+
+    assert files_process.call("PUT", BASE + "/upload?path=a", raw=pieces()).json["size"] == 500_000
+    assert (volume / "a").stat().st_size == 500_000
+
+
+def test_an_upload_that_breaks_off_leaves_the_old_file(files_process: FilesProcess, volume: Path) -> None:
+    (volume / "a").write_bytes(b"old")
+    target = BASE + "/upload?path=a"
+    for length in ("Content-Length", "Transfer-Encoding"):
+        connection = files_process.connection()
+        connection.putrequest("PUT", target)
+        connection.putheader("Authorization", files_process.signature("PUT", target))
+        connection.putheader(length, "1000000" if length == "Content-Length" else "chunked")
+        connection.endheaders()
+        connection.send(b"40000\r\n" + b"x" * 200_000)
+        connection.close()
+    eventually(lambda: files_process.log.read_text().count("status=400") == 2, within_seconds=10, what="both cut off")
+    assert os.listdir(volume) == ["a"] and (volume / "a").read_bytes() == b"old"
+
+
+def test_an_upload_that_does_not_fit_leaves_nothing(files_process: FilesProcess, volume: Path) -> None:
+    answer = files_process.call("PUT", BASE + "/upload?path=a", raw=b"x" * (80 * MEBIBYTE))
+    assert (answer.status, answer.json["code"]) == (413, "quota_exceeded")
+    assert os.listdir(volume) == []
+
+
+def test_memory_stays_the_same_whatever_the_size(files_process: FilesProcess, volume: Path) -> None:
+    files_process.call("PUT", BASE + "/upload?path=a", raw=b"x" * MEBIBYTE)
+    before_kb = memory_kb(files_process)
+    content = b"x" * (50 * MEBIBYTE)
+    assert files_process.call("PUT", BASE + "/upload?path=a", raw=content).status == 200
+    assert files_process.call("GET", BASE + "/download?path=a").data == content
+    assert memory_kb(files_process) - before_kb < 20_000
