@@ -13,10 +13,12 @@ from app.public.routes import blueprint as public
 from app.request_id import init_request_id
 from app.services import Dispatch, make_services
 from app.tokens.routes import blueprint as tokens
+from app.volumes.files import blueprint as files
+from app.volumes.routes import blueprint as volumes
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, network, jobs)
+_RESOURCES = (public, tokens, volumes, files, network, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

@@ -13,16 +13,17 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Text(fields.String):
-    """Text without NUL and lone surrogates, of at most `max_bytes` in UTF-8."""
+    """Text without lone surrogates, and without NUL unless `nul`, of at most `max_bytes` in UTF-8."""
 
-    def __init__(self, *, max_bytes: int = 1000, empty: bool = True, **more: Any) -> None:
+    def __init__(self, *, max_bytes: int = 1000, empty: bool = True, nul: bool = False, **more: Any) -> None:
         super().__init__(**more)
         self.max_bytes = max_bytes
         self.empty = empty
+        self.nul = nul
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **more)
-        return checked_text(text, max_bytes=self.max_bytes, empty=self.empty)
+        return checked_text(text, max_bytes=self.max_bytes, empty=self.empty, nul=self.nul)
 
 
 class Whole(fields.Integer):
@@ -99,11 +100,11 @@ class TextMap(fields.Dict):
         return None
 
 
-def checked_text(text: str, *, max_bytes: int, empty: bool = True) -> str:
+def checked_text(text: str, *, max_bytes: int, empty: bool = True, nul: bool = False) -> str:
     """`text`, or ValidationError when it cannot be stored, is too long, or is empty and must not be."""
     if not text and not empty:
         raise ValidationError("Must not be empty.")
-    if "\0" in text:
+    if "\0" in text and not nul:
         raise ValidationError("Must not contain NUL.")
     if _LONE_SURROGATE.search(text):
         raise ValidationError("Not valid Unicode: half of a surrogate pair.")

@@ -1,0 +1,1 @@
+"""Volumes: folders of limited size on a host, and the files in them."""

@@ -1,0 +1,63 @@
+"""Volumes themselves: made, listed, deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.json_body import Blueprint, invalid_fields
+from app.paging import page_of
+from app.services import services
+from app.volumes.lifecycle import create_volume, delete_volume
+from app.volumes.schemas import (
+    SMALLEST_MB,
+    NewVolume,
+    VolumeFilter,
+    VolumePage,
+    VolumeRecord,
+    shown_volume,
+)
+
+blueprint = Blueprint(
+    "volumes", __name__, description="Folders of limited size on a host. A unique prefix of 8 digits names one as well."
+)
+
+
+@blueprint.route("/volumes", methods=["POST"])
+@blueprint.arguments(NewVolume, required=False)
+@blueprint.response(201, VolumeRecord)
+def post_volume(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Make a volume on an online host."""
+    settings = services().settings
+    size_mb = wanted["size"] or settings.volume_size_mb
+    if size_mb > settings.volume_max_mb:
+        raise invalid_fields({"size": [f"Must be from {SMALLEST_MB} to {settings.volume_max_mb}."]})
+    return shown_volume(create_volume(services(), size_mb, wanted["node"]))
+
+
+@blueprint.route("/volumes")
+@blueprint.arguments(VolumeFilter, location="query")
+@blueprint.response(200, VolumePage)
+def list_volumes(query: dict[str, Any]) -> dict[str, Any]:
+    """List the volumes."""
+    return page_of(
+        "volumes",
+        services().volumes.page,
+        lambda volume: volume.volume_id,
+        query,
+        show=shown_volume,
+        keep=lambda volume: query["node"] in (None, volume.node),
+    )
+
+
+@blueprint.route("/volumes/<volume_id>")
+@blueprint.response(200, VolumeRecord)
+def get_volume(volume_id: str) -> dict[str, Any]:
+    """One volume."""
+    return shown_volume(services().volumes.find(volume_id))
+
+
+@blueprint.route("/volumes/<volume_id>", methods=["DELETE"])
+@blueprint.response(204)
+def remove_volume(volume_id: str) -> None:
+    """Delete a volume and all that is in it, unless a container is on it."""
+    delete_volume(services(), services().volumes.find(volume_id))

@@ -1,0 +1,142 @@
+"""Volumes and their files as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from app.fields import Flag, Text, Whole
+from app.paging import PageQuery
+from fleet.models import Volume
+from fleet.paths import path_bytes
+
+SMALLEST_MB = 8
+_LARGEST_MB = 2**31
+_LONGEST_CONTENT_BYTES = 2**31
+_NODE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+
+
+class VolumePath(fields.String):
+    """A path in a volume: relative, `/`-separated. Names that are not UTF-8 are written as lone surrogates."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **more)
+        path_bytes(text)
+        return text
+
+
+class NewVolume(Schema):
+    """What a client asks of a new volume; nothing is needed."""
+
+    size = Whole(low=SMALLEST_MB, high=_LARGEST_MB, load_default=None, metadata={"description": "Size in MB."})
+    node = Text(load_default=None, validate=validate.Regexp(_NODE_NAME), metadata={"description": "Host to put it on."})
+
+
+class VolumeRecord(Schema):
+    """One volume."""
+
+    volume_id = fields.String()
+    id = fields.String(metadata={"description": "The same as `volume_id`."})
+    path = fields.String(metadata={"description": "Where it is on its host."})
+    created_at = fields.Integer(metadata={"description": "Unix seconds."})
+    quota_mb = fields.Integer()
+    quota_driver = fields.String()
+    node = fields.String()
+
+
+class VolumePage(Schema):
+    """Volumes by id."""
+
+    volumes = fields.List(fields.Nested(VolumeRecord))
+    next_cursor = fields.String()
+
+
+class VolumeFilter(PageQuery):
+    """Which volumes to list."""
+
+    node = fields.String(load_default=None)
+
+
+class NewFile(Schema):
+    """A file to write; folders above it are made."""
+
+    path = VolumePath(required=True)
+    content = Text(required=True, max_bytes=_LONGEST_CONTENT_BYTES, nul=True)
+    encoding = fields.String(load_default="text", validate=validate.OneOf(["text", "base64"]))
+    overwrite = Flag(load_default=True, metadata={"description": "When false an existing file is a conflict."})
+
+
+class NewFolder(Schema):
+    """A folder to make, with those above it."""
+
+    path = VolumePath(required=True)
+
+
+class Copy(Schema):
+    """A file or folder to copy."""
+
+    source = VolumePath(required=True)
+    destination = VolumePath(required=True)
+
+
+class ListQuery(Schema):
+    """Which folder to list, and how."""
+
+    path = fields.String(load_default="")
+    detailed = fields.Boolean(load_default=False)
+
+
+class PathTold(Schema):
+    """It is done."""
+
+    message = fields.String()
+    path = fields.String()
+
+
+class Copied(Schema):
+    """It is copied."""
+
+    message = fields.String()
+    source = fields.String()
+    destination = fields.String()
+
+
+class FileEntry(Schema):
+    """One name in a folder."""
+
+    name = fields.String()
+    type = fields.String(metadata={"enum": ["file", "directory", "symlink"]})
+    size = fields.Integer(metadata={"description": "In bytes, 0 for a directory."})
+    mode = fields.String(metadata={"description": "With `detailed`: permissions in octal."})
+    modified_at = fields.Integer(metadata={"description": "With `detailed`: Unix seconds."})
+    mimetype = fields.String(metadata={"description": "With `detailed`."})
+
+
+class FileList(Schema):
+    """What is in a folder: directories first, then by name."""
+
+    files = fields.List(fields.Nested(FileEntry))
+
+
+class Quota(Schema):
+    """How full a volume is."""
+
+    size_mb = fields.Float()
+    used_mb = fields.Float()
+    available_mb = fields.Float()
+    percentage_used = fields.Float()
+
+
+def shown_volume(volume: Volume) -> dict[str, Any]:
+    """A volume as JSON."""
+    return {
+        "volume_id": volume.volume_id,
+        "id": volume.volume_id,
+        "path": volume.path,
+        "created_at": volume.created_at,
+        "quota_mb": volume.quota_mb,
+        "quota_driver": volume.quota_driver,
+        "node": volume.node,
+    }
