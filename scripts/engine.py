@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import docker
-from docker.errors import DockerException
+from urllib.parse import urlsplit
 
 from fleet.settings import Settings
 from scripts.failure import Failure
@@ -20,6 +21,7 @@ from scripts.plan import log_folder
 
 PROGRAMS = {"dockerd": "docker.io", "iptables": "iptables", "mkfs.ext4": "e2fsprogs"}
 _ASK_SECONDS = 10
+_TCP_PORT = 2375
 _START_SECONDS = 60
 _SERVICE_SECONDS = 5
 
@@ -50,17 +52,15 @@ def ensure_engine(settings: Settings) -> subprocess.Popen[bytes] | None:
 
 
 def version(address: str) -> str | None:
-    """The version of the engine that answers there; None when there is none."""
+    """The version of the engine that answers there; None when there is none. Needs no more than HTTP."""
+    connection = _connection(address)
     try:
-        client = docker.DockerClient(base_url=address, version="auto", timeout=_ASK_SECONDS)
-    except DockerException:
-        return None
-    try:
-        return str(client.version()["Version"])
-    except (DockerException, OSError):
+        connection.request("GET", "/version")
+        return str(json.loads(connection.getresponse().read())["Version"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
         return None
     finally:
-        client.close()
+        connection.close()
 
 
 def start_dockerd(address: str, log: Path, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
@@ -90,6 +90,26 @@ def end_dockerd(daemon: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_ASK_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_ASK_SECONDS)
+        self.sock.connect(self._path)
+
+
+def _connection(address: str) -> http.client.HTTPConnection:
+    url = urlsplit(address)
+    if url.scheme == "unix":
+        return _UnixConnection(url.path)
+    return http.client.HTTPConnection(url.hostname or "", url.port or _TCP_PORT, timeout=_ASK_SECONDS)
 
 
 def _start_service(settings: Settings) -> None:
