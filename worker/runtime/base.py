@@ -13,12 +13,16 @@ LABEL_ID = "lightd.id"
 LABEL_NODE = "lightd.node"
 LABEL_ROLE = "lightd.role"
 LABEL_SPEC = "lightd.spec"
+LABEL_JOB = "lightd.job"
 
 ROLE_SERVER = "server"
 ROLE_INSTALL = "install"
 
+NEVER_RUN = "0" * 20
+"""The `run` of a container that was never started."""
+
 OnProgress = Callable[[float | None], None]
-"""Told how far a pull is, from 0 to 1, None where unknown; may raise to end the pull."""
+"""Told how far a pull is, from 0 to 1, None where unknown, at least twice a second; may raise to end the pull."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,10 @@ class ContainerPlan:
 
 @dataclass(frozen=True, slots=True)
 class EngineContainer:
-    """A container as the engine sees it now. `run` is the start of its latest run, 20 digits of nanoseconds."""
+    """A container as the engine sees it now.
+
+    `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first.
+    """
 
     engine_id: str
     name: str
@@ -63,6 +70,11 @@ class EngineContainer:
     def container_id(self) -> str:
         """The `internal_id` of the container it belongs to; '' for a stranger."""
         return self.labels.get(LABEL_ID, "")
+
+    @property
+    def started_at(self) -> float:
+        """Start of the latest run in unix seconds; 0 when there was none."""
+        return int(self.run) / 1e9
 
     @property
     def role(self) -> str:
@@ -92,10 +104,16 @@ class Runtime(Protocol):
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
 
     def create(self, plan: ContainerPlan) -> str:
-        """Make a container and answer its engine id; one of the same name is replaced unless it runs."""
+        """Make a container and answer its engine id; one of the same name is replaced.
+
+        Raises Invalid (image missing, a setting the engine refuses) or Conflict when the old one runs.
+        """
 
     def start(self, engine_id: str) -> None:
-        """Start it; starting a running one does nothing. Raises Conflict with the engine's reason (a port in use)."""
+        """Start it; starting a running one does nothing.
+
+        Raises NotFound, or Conflict with the engine's reason (a port in use).
+        """
 
     def inspect(self, name: str) -> EngineContainer | None:
         """One container by name or engine id; None when there is none."""
@@ -107,22 +125,28 @@ class Runtime(Protocol):
         """Send a signal to its process; False when it does not run."""
 
     def write_input(self, engine_id: str, data: bytes) -> None:
-        """Write to the terminal of a running container."""
+        """Write to the terminal of a running container; raises Conflict when it does not run."""
 
     def wait(self, engine_id: str, seconds: float) -> EngineContainer | None:
-        """The container once it has stopped, or None when it still runs after that time."""
+        """The container once it has stopped, or None when it still runs after that time. Raises NotFound."""
+
+    def log_tail(self, engine_id: str, lines: int) -> bytes:
+        """The last lines of its output, as the terminal got them; b"" when it is gone."""
 
     def remove(self, name: str) -> None:
-        """Remove a container by name, killing it; fine when there is none."""
+        """Remove a container by name or engine id, killing it; fine when there is none."""
 
     def commit(self, engine_id: str, image: str) -> None:
-        """Make an image of a stopped container's file system."""
+        """Make an image of a stopped container's file system; an older one of that name loses the name."""
 
     def layer_bytes(self, engine_id: str) -> int:
-        """What a container has changed outside its volume, in bytes."""
+        """What a container has changed outside its volume, in bytes; 0 only when it changed nothing at all."""
 
     def remove_image(self, image: str) -> None:
-        """Remove an image; fine when there is none."""
+        """Remove an image; fine when there is none. Raises Conflict while a container uses it."""
 
     def ensure_network(self, name: str) -> None:
-        """Make the bridge network that containers share, without traffic between them."""
+        """Make the bridge network that containers share, without traffic between them; fine when it is there."""
+
+    def close(self) -> None:
+        """Let go of all connections."""

@@ -1,0 +1,262 @@
+"""The real engine, through the Docker SDK's low-level client."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from docker import APIClient
+from docker.errors import APIError
+from docker.errors import ImageNotFound as EngineImageNotFound
+from docker.errors import NotFound as EngineNotFound
+from requests.exceptions import RequestException
+
+from fleet.errors import Conflict, EngineUnavailable, Invalid, NotFound
+from worker.runtime.base import LABEL_NODE, NEVER_RUN, ContainerPlan, EngineContainer, HostInfo, OnProgress
+from worker.runtime.docker_errors import engine_errors
+from worker.runtime.docker_input import write_input
+from worker.runtime.docker_layer import changed_bytes
+from worker.runtime.docker_network import ensure_network
+from worker.runtime.docker_plan import engine_config, weight_supported_here
+from worker.runtime.docker_pull import pull
+
+_log = structlog.get_logger(__name__)
+_COMMIT_SECONDS = 1800
+_REMOVE_SECONDS = 120
+_EPOCH_YEAR = "1970"
+
+
+class DockerRuntime:
+    """A Docker engine of any version. Safe to use from many threads: each has a client of its own."""
+
+    def __init__(self, address: str, timeout_seconds: float) -> None:
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        self._mine = threading.local()
+        self._clients: list[APIClient] = []
+        self._weight_supported = weight_supported_here()
+
+    def host(self) -> HostInfo:
+        """Size and version."""
+        with self._engine() as client:
+            info = client.info()
+        return HostInfo(int(info["NCPU"]), int(info["MemTotal"]), str(info["ServerVersion"]))
+
+    def has_image(self, image: str) -> bool:
+        """Whether the image is there."""
+        with self._engine() as client:
+            try:
+                client.inspect_image(image)
+            except EngineImageNotFound:
+                return False
+            return True
+
+    def pull(self, image: str, on_progress: OnProgress) -> None:
+        """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
+        client = self._new_client(self._timeout_seconds)
+        try:
+            pull(client, image, on_progress)
+        finally:
+            client.close()
+        if not self.has_image(image):
+            raise Invalid(f"Image not found: {image} (the engine pulled it but does not have it)")
+
+    def create(self, plan: ContainerPlan) -> str:
+        """Make a container and answer its engine id; one of the same name is replaced.
+
+        Raises Invalid (image missing, a setting the engine refuses) or Conflict when the old one runs.
+        """
+        if plan.limits.io_weight and not self._weight_supported:
+            _log.warning("this kernel cannot weigh disk traffic; io_weight is left out", name=plan.name)
+        with self._engine() as client:
+            image = client.inspect_image(plan.image)
+            volumes = (image.get("Config") or {}).get("Volumes") or {}
+            config: Any = engine_config(plan, volumes, weight_supported=self._weight_supported)
+            try:
+                made = client.create_container_from_config(config, plan.name)
+            except APIError as error:
+                if error.status_code != 409 or not self._clear_name(plan.name):
+                    raise
+                made = client.create_container_from_config(config, plan.name)
+        return str(made["Id"])
+
+    def _clear_name(self, name: str) -> bool:
+        """Remove the container that has this name; False when there is none any more."""
+        old = self.inspect(name)
+        if old is None:
+            return False
+        if old.running:
+            raise Conflict(f"An older container named {name} is running in the engine; kill it first.")
+        self.remove(old.engine_id)
+        return True
+
+    def start(self, engine_id: str) -> None:
+        """Start it; starting a running one does nothing.
+
+        Raises NotFound, or Conflict with the engine's reason (a port in use).
+        """
+        try:
+            with self._engine() as client:
+                client.start(engine_id)
+        except EngineUnavailable:
+            found = self.inspect(engine_id)  # it may have happened although the answer got lost
+            if found is None or not found.running:
+                raise
+
+    def inspect(self, name: str) -> EngineContainer | None:
+        """One container by name or engine id; None when there is none."""
+        with self._engine() as client:
+            try:
+                return _container(client.inspect_container(name))
+            except EngineNotFound:
+                return None
+
+    def every(self, node: str) -> list[EngineContainer]:
+        """All containers labelled with this node, running or not."""
+        with self._engine() as client:
+            listed = client.containers(all=True, filters={"label": f"{LABEL_NODE}={node}"})
+        found = [self.inspect(entry["Id"]) for entry in listed]
+        return [container for container in found if container is not None]
+
+    def signal(self, engine_id: str, signal: str) -> bool:
+        """Send a signal to its process; False when it does not run."""
+        with self._engine() as client:
+            try:
+                client.kill(engine_id, signal)
+            except EngineNotFound:
+                return False
+            except APIError as error:
+                if error.status_code == 409:
+                    return False
+                raise
+            return True
+
+    def write_input(self, engine_id: str, data: bytes) -> None:
+        """Write to the terminal of a running container; raises Conflict when it does not run."""
+        found = self.inspect(engine_id)
+        if found is None or not found.running:
+            raise Conflict("The container is not running.", code="not_running")
+        with self._engine() as client:
+            write_input(client, engine_id, data)
+
+    def wait(self, engine_id: str, seconds: float) -> EngineContainer | None:
+        """The container once it has stopped, or None when it still runs after that time. Raises NotFound."""
+        with self._engine() as client, contextlib.suppress(RequestException):
+            client.wait(engine_id, timeout=seconds)  # over in time or not: looking tells
+        found = self.inspect(engine_id)
+        if found is None:
+            raise NotFound("The container was removed from the engine by somebody else.")
+        return None if found.running else found
+
+    def log_tail(self, engine_id: str, lines: int) -> bytes:
+        """The last lines of its output, as the terminal got them; b"" when it is gone."""
+        with self._engine() as client:
+            try:
+                return bytes(client.logs(engine_id, tail=lines))
+            except EngineNotFound:
+                return b""
+
+    def remove(self, name: str) -> None:
+        """Remove a container by name or engine id, killing it; fine when there is none."""
+        with self._engine(_REMOVE_SECONDS) as client:
+            try:
+                client.remove_container(name, v=True, force=True)
+            except EngineNotFound:
+                return
+            except APIError as error:
+                if error.status_code != 409 or "already in progress" not in str(error.explanation):
+                    raise
+                self._await_removal(name)
+
+    def _await_removal(self, name: str) -> None:
+        """Somebody else is removing it: its name is free only when that is done."""
+        with self._engine(_REMOVE_SECONDS) as client:
+            try:
+                client.wait(name, condition="removed", timeout=_REMOVE_SECONDS)
+            except EngineNotFound:
+                return
+
+    def commit(self, engine_id: str, image: str) -> None:
+        """Make an image of a stopped container's file system; an older one of that name loses the name."""
+        with self._engine(_COMMIT_SECONDS) as client:
+            client.commit(engine_id, repository=image, tag="latest", pause=False)
+
+    def layer_bytes(self, engine_id: str) -> int:
+        """What a container has changed outside its volume, in bytes; 0 only when it changed nothing at all."""
+        with self._engine(_REMOVE_SECONDS) as client:
+            driver = client.inspect_container(engine_id).get("GraphDriver") or {}
+            upper = (driver.get("Data") or {}).get("UpperDir")
+            if upper and Path(upper).is_dir():
+                return changed_bytes(Path(upper))
+            changes = client.diff(engine_id) or []
+            sized = client.containers(all=True, size=True, filters={"id": engine_id})
+        return max(int(sized[0].get("SizeRw") or 0), 1) if changes and sized else 0
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image; fine when there is none. Raises Conflict while a container uses it."""
+        with self._engine(_REMOVE_SECONDS) as client:
+            try:
+                client.remove_image(image)
+            except EngineImageNotFound:
+                return
+
+    def ensure_network(self, name: str) -> None:
+        """Make the bridge network that containers share, without traffic between them; fine when it is there."""
+        with self._engine() as client:
+            ensure_network(client, name)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        while self._clients:
+            self._clients.pop().close()
+        self._mine = threading.local()
+
+    @contextlib.contextmanager
+    def _engine(self, timeout_seconds: float | None = None) -> Iterator[Any]:
+        """This thread's client, with failures in Lightd's own words; `timeout_seconds` for slow calls.
+
+        It is untyped because the SDK's types cover only half of it.
+        """
+        with engine_errors():
+            client: Any = getattr(self._mine, "client", None)
+            if client is None:
+                client = self._mine.client = self._new_client(self._timeout_seconds)
+                self._clients.append(client)
+            client.timeout = timeout_seconds or self._timeout_seconds
+            yield client
+
+    def _new_client(self, timeout_seconds: float) -> APIClient:
+        with engine_errors():
+            return APIClient(base_url=self._address, version="auto", timeout=timeout_seconds)  # type: ignore[arg-type]
+
+
+def _container(found: dict[str, Any]) -> EngineContainer:
+    state = found["State"]
+    run = _nanoseconds(state["StartedAt"])
+    running = bool(state["Running"]) or state["Status"] in ("paused", "restarting")
+    return EngineContainer(
+        engine_id=found["Id"],
+        name=found["Name"].removeprefix("/"),
+        labels=found["Config"]["Labels"] or {},
+        image=found["Config"]["Image"],
+        running=running,
+        run=run,
+        exit_code=None if running or run == NEVER_RUN else int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        pid=int(state["Pid"]),
+        error=state.get("Error") or "",
+    )
+
+
+def _nanoseconds(stamp: str) -> str:
+    """The engine's RFC 3339 time as 20 digits of nanoseconds since 1970."""
+    if stamp < _EPOCH_YEAR:
+        return NEVER_RUN
+    whole, _, fraction = stamp.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return f"{seconds * 1_000_000_000 + int(fraction.ljust(9, '0')):020d}"

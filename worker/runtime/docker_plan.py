@@ -1,0 +1,106 @@
+"""From a plan to the engine's own words: an allow-list, so that nothing else can reach the engine."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from worker.runtime.base import ContainerPlan
+
+HOME = "/home/container"
+DATA = "/app/data"
+_OPEN_FILES = 65536
+_LOG_FILES = 3
+_WEIGHT_FILES = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
+
+
+def engine_config(plan: ContainerPlan, image_volumes: Iterable[str], *, weight_supported: bool) -> dict[str, Any]:
+    """The body of the engine's create call.
+
+    `image_volumes` are folders that the image declares as volumes: they get a small tmpfs each, because
+    the engine would give them disk space that nobody limits.
+    """
+    return {
+        "Image": plan.image,
+        "Entrypoint": list(plan.command),
+        "Cmd": None,
+        "User": plan.user,
+        "WorkingDir": HOME,
+        "Env": [f"{name}={value}" for name, value in plan.env.items()],
+        "Labels": dict(plan.labels),
+        "Tty": True,
+        "OpenStdin": True,
+        "StdinOnce": False,
+        "StopSignal": plan.stop_signal,
+        "Healthcheck": {"Test": ["NONE"]},
+        "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in plan.ports},
+        "HostConfig": _host_config(plan, image_volumes, weight_supported),
+    }
+
+
+def weight_supported_here() -> bool:
+    """Whether this kernel's control groups can weigh disk traffic; without it the engine may fail at the start."""
+    roots = [Path("/sys/fs/cgroup/blkio"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/system.slice")]
+    return any((root / name).exists() for root in roots for name in _WEIGHT_FILES)
+
+
+def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_supported: bool) -> dict[str, Any]:
+    limits = plan.limits
+    config: dict[str, Any] = {
+        "Init": True,
+        "ReadonlyRootfs": plan.read_only,
+        "CapDrop": ["ALL"],
+        "CapAdd": list(plan.capabilities),
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "PidsLimit": limits.pids,
+        "NanoCpus": int(limits.cpu * 1e9),
+        "Ulimits": [{"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES}],
+        "LogConfig": _log_config(plan.log_mb),
+        "Mounts": _mounts(plan),
+        "Tmpfs": _memory_folders(plan, image_volumes),
+        "NetworkMode": plan.network,
+        "PortBindings": _port_bindings(plan),
+        "RestartPolicy": {"Name": "no"},
+    }
+    if limits.memory_bytes:
+        config["Memory"] = limits.memory_bytes
+        config["MemorySwap"] = limits.memory_bytes + limits.swap_bytes
+    if limits.io_weight and weight_supported:
+        config["BlkioWeight"] = limits.io_weight
+    return config
+
+
+def _log_config(log_mb: int) -> dict[str, Any]:
+    return {"Type": "json-file", "Config": {"max-size": f"{log_mb}m", "max-file": str(_LOG_FILES)}}
+
+
+def _mounts(plan: ContainerPlan) -> list[dict[str, Any]]:
+    """Bind mounts. Unlike the engine's `Binds` they fail when the folder on the host is missing."""
+    mounts = [(str(plan.volume_path), HOME, False), (str(plan.data_path), DATA, True)]
+    mounts += [(source, target, False) for target, source in plan.mounts.items()]
+    return [
+        {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
+        for source, target, read_only in mounts
+    ]
+
+
+def _memory_folders(plan: ContainerPlan, image_volumes: Iterable[str]) -> dict[str, str]:
+    """Folders in memory. An installer's `/tmp` is a plain folder instead: what it unpacks there may be large."""
+    options = f"rw,exec,nosuid,nodev,size={plan.tmp_mb}m"
+    folders = {"/tmp": f"{options},mode=1777"} if plan.read_only else {}  # noqa: S108 (inside the container)
+    taken = {HOME, DATA, "/tmp", *map(posixpath.normpath, plan.mounts)}  # noqa: S108
+    for folder in image_volumes:
+        if posixpath.normpath(folder) not in taken:
+            folders[folder] = f"{options},mode=0777"
+    return folders
+
+
+def _port_bindings(plan: ContainerPlan) -> dict[str, list[dict[str, str]]]:
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in plan.ports:
+        inside = bindings.setdefault(f"{port.container_port}/{port.protocol}", [])
+        inside.append({"HostIp": port.ip, "HostPort": str(port.port)})
+    return bindings

@@ -1,0 +1,154 @@
+"""Pulling images: the engine's stream of lines, how far it is, and how to end it early."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from docker import APIClient
+from docker.auth import get_config_header, resolve_repository_name
+from docker.utils import parse_repository_tag
+from requests import Response
+
+from fleet.errors import EngineUnavailable, Invalid
+from worker.runtime.base import OnProgress
+from worker.runtime.docker_errors import engine_errors, shortened
+
+_LOOK_SECONDS = 0.4
+_SILENCE_SECONDS = 300
+_DOWNLOAD_SHARE = 0.7
+_UNKNOWN = re.compile(r"not found|manifest unknown|does not exist|access denied|invalid reference")
+_COMPLETE = ("Pull complete", "Already exists")
+
+
+def pull(client: APIClient, image: str, on_progress: OnProgress) -> None:
+    """Pull with a client of its own. Raises Invalid with the engine's reason, and what `on_progress` raises."""
+    with engine_errors():
+        response = _begin(client, image)
+    lines: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(response, lines), daemon=True)
+    reader.start()
+    try:
+        _follow(lines, image, on_progress)
+    except BaseException:
+        _hang_up(response)
+        raise
+    finally:
+        reader.join()
+        response.close()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a pull is: every layer is downloaded, then unpacked; large layers count more."""
+
+    _done: dict[str, float] = field(default_factory=dict)
+    _bytes: dict[str, int] = field(default_factory=dict)
+    _highest: float = 0.0
+
+    def add(self, line: dict[str, Any]) -> float | None:
+        """Take a line of the stream; the fraction so far, which never falls, None while nothing is known."""
+        layer, status = line.get("id"), str(line.get("status", ""))
+        if layer and (layer in self._done or status in ("Pulling fs layer", *_COMPLETE)):
+            detail = line.get("progressDetail") or {}
+            if detail.get("total"):
+                self._bytes[layer] = max(self._bytes.get(layer, 0), int(detail["total"]))
+            self._done[layer] = max(self._done.get(layer, 0.0), _layer_fraction(status, detail))
+        return self.fraction
+
+    @property
+    def fraction(self) -> float | None:
+        """From 0 to 1; None while no layer is known."""
+        if not self._done:
+            return None
+        usual = sum(self._bytes.values()) / len(self._bytes) if self._bytes else 1.0
+        weights = {layer: self._bytes.get(layer, usual) or 1.0 for layer in self._done}
+        done = sum(self._done[layer] * weight for layer, weight in weights.items())
+        self._highest = max(self._highest, round(done / sum(weights.values()), 3))
+        return self._highest
+
+
+def _layer_fraction(status: str, detail: dict[str, Any]) -> float:
+    share = float(detail.get("current", 0)) / float(detail["total"]) if detail.get("total") else 0.0
+    if status in _COMPLETE:
+        return 1.0
+    if status == "Extracting":
+        return _DOWNLOAD_SHARE + (1 - _DOWNLOAD_SHARE) * min(share, 1.0)
+    if status in ("Download complete", "Verifying Checksum"):
+        return _DOWNLOAD_SHARE
+    return _DOWNLOAD_SHARE * min(share, 1.0) if status == "Downloading" else 0.0
+
+
+def _begin(client: APIClient, image: str) -> Response:
+    repository, tag = parse_repository_tag(image)
+    registry, _ = resolve_repository_name(repository)
+    header = get_config_header(client, registry)
+    response = client.post(
+        f"{client.base_url}/v{client.api_version}/images/create",
+        params={"fromImage": repository, "tag": tag or "latest"},
+        headers={"X-Registry-Auth": header} if header else {},
+        stream=True,
+        timeout=_SILENCE_SECONDS,
+    )
+    if not response.ok:
+        raise _failure(image, response.json().get("message", response.reason))
+    return response
+
+
+def _read(response: Response, lines: queue.Queue[dict[str, Any] | Exception | None]) -> None:
+    """Run in a thread of its own, so that a silent engine keeps nobody from giving up."""
+    try:
+        with engine_errors():
+            for line in _lines(response):
+                lines.put(json.loads(line))
+        lines.put(None)
+    except (EngineUnavailable, ValueError) as error:
+        lines.put(error)
+
+
+def _lines(response: Response) -> Iterator[bytes]:
+    rest = b""
+    for chunk in response.iter_content(chunk_size=None):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line.strip())
+    if rest.strip():
+        yield rest
+
+
+def _follow(lines: queue.Queue[dict[str, Any] | Exception | None], image: str, on_progress: OnProgress) -> None:
+    progress = Progress()
+    while True:
+        try:
+            line = lines.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            on_progress(progress.fraction)
+            continue
+        if line is None:
+            return
+        if isinstance(line, Exception):
+            raise line
+        if "error" in line:
+            raise _failure(image, str(line["error"]))
+        on_progress(progress.add(line))
+
+
+def _hang_up(response: Response) -> None:
+    """Wake the reader; the engine ends a pull whose client is gone."""
+    if response.raw.closed:
+        return
+    with socket.socket(fileno=os.dup(response.raw.fileno())) as handle, contextlib.suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)  # fails when the engine was first
+
+
+def _failure(image: str, reason: str) -> Invalid:
+    if _UNKNOWN.search(reason):
+        return Invalid(f"Image not found: {image} ({shortened(reason)})", code="image_not_found")
+    return Invalid(f"The image {image} cannot be pulled: {shortened(reason)}", code="pull_failed")
