@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app.auth import init_auth
+from app.containers.routes import blueprint as containers
 from app.errors import init_errors
 from app.jobs.routes import blueprint as jobs
 from app.network.routes import blueprint as network
@@ -12,13 +13,14 @@ from app.openapi import init_openapi
 from app.public.routes import blueprint as public
 from app.request_id import init_request_id
 from app.services import Dispatch, make_services
+from app.sockets import init_sockets
 from app.tokens.routes import blueprint as tokens
 from app.volumes.files import blueprint as files
 from app.volumes.routes import blueprint as volumes
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, volumes, files, network, jobs)
+_RESOURCES = (public, tokens, volumes, files, network, containers, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
@@ -34,5 +36,6 @@ def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
     api = init_openapi(app)
     for blueprint in _RESOURCES:
         api.register_blueprint(blueprint)
+    init_sockets(app)
     init_errors(app)
     return app

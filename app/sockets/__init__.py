@@ -1,0 +1,78 @@
+"""WebSockets: a container's output and state as they happen, to any number of watchers (contract, section 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Flask, Response, g, request
+from flask_sock import Sock
+from wsproto.utilities import RemoteProtocolError
+
+from app.auth import public, unauthenticated
+from app.errors import problem
+from app.services import Services, services
+from app.sockets.flusher import Flusher
+from app.sockets.handshake import Unauthenticated, principal_of_handshake, wish_of_handshake
+from app.sockets.hub import Hub
+from app.sockets.outbox import Outbox
+from app.sockets.reading import server_options
+from app.sockets.registry import Registry
+from app.sockets.session import Live, Session
+from app.sockets.sources import ConsoleSource, FeedSource
+from app.sockets.sweeper import Sweeper
+
+_EXTENSION = "lightd.sockets"
+_SOCKET = "gunicorn.socket"
+_EXTENSIONS_HEADER = "HTTP_SEC_WEBSOCKET_EXTENSIONS"
+
+
+def init_sockets(app: Flask) -> None:
+    """Add `/ws/<internal_id>`; nothing is connected before the first client comes. Needs `make_services` first."""
+    shared: Services = app.extensions["lightd"]
+    settings = shared.settings
+    flusher = Flusher()
+    consoles = Hub(ConsoleSource(shared.console), settings.stream_address, flusher)
+    feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
+    live = Live(shared, Registry(settings.socket_limit), feeds, consoles)
+    sweeper = Sweeper(live.registry, shared.tokens, lambda: max(feeds.silent_seconds(), consoles.silent_seconds()))
+    app.extensions[_EXTENSION] = live
+    app.config["SOCK_SERVER_OPTIONS"] = server_options(settings.socket_message_bytes)
+    app.register_error_handler(RemoteProtocolError, _bad_handshake)
+    app.register_error_handler(Unauthenticated, lambda _error: unauthenticated())
+    app.register_blueprint(_blueprint(live, sweeper, flusher))
+
+
+def leave(app: Flask) -> None:
+    """Close all sockets of this process with 1001 and take no more: it is about to end."""
+    live: Live = app.extensions[_EXTENSION]
+    live.registry.leave()
+
+
+def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
+    blueprint = Blueprint("sockets", __name__)
+    sock = Sock()
+
+    @blueprint.before_request
+    def before_upgrade() -> None:
+        g.principal = principal_of_handshake(services().tokens)
+        g.wish = wish_of_handshake()
+        live.registry.check_room()
+        _prepare(request.environ, flusher, live.services.settings.socket_backlog_bytes)
+
+    @sock.route("/ws/<internal_id>", bp=blueprint)
+    @public  # before_upgrade checks its caller
+    def watch_container(socket: Any, internal_id: str) -> None:
+        sweeper.begin()
+        Session(live, socket, internal_id, g.wish, g.principal).run()
+
+    return blueprint
+
+
+def _prepare(environ: dict[str, Any], flusher: Flusher, backlog_bytes: int) -> None:
+    """Put an outbox before the socket, and take no compression: it would cost each client a decompressor."""
+    environ[_SOCKET] = Outbox(environ[_SOCKET], flusher, backlog_bytes)
+    environ.pop(_EXTENSIONS_HEADER, None)
+
+
+def _bad_handshake(error: RemoteProtocolError) -> Response:
+    return problem(400, {"error": f"This is not a WebSocket handshake: {error}", "code": "bad_handshake"})

@@ -1,0 +1,40 @@
+"""One thing that watchers are told, framed once for all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from app.sockets.frames import text_frame
+
+Place = tuple[int, int]
+"""Where a notice stands in its stream: the two numbers of a Redis stream entry's id. A later one is greater."""
+
+START: Place = (0, 0)
+"""Before everything."""
+
+
+@dataclass(slots=True)
+class Notice:
+    """A message at its place; `output` is set for console output, which some watchers want twice."""
+
+    place: Place
+    text: str
+    output: str | None = None
+    _frame: bytes | None = None
+    _duplicate: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The frame that everybody gets."""
+        if self._frame is None:
+            self._frame = text_frame(self.text)
+        return self._frame
+
+    @property
+    def duplicate(self) -> bytes:
+        """What a watcher that asked for duplicates gets besides; nothing for all but console output."""
+        if self._duplicate is None:
+            repeated = json.dumps({"event": "console duplicate", "data": self.output})
+            self._duplicate = b"" if self.output is None else text_frame(repeated)
+        return self._duplicate

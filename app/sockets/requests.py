@@ -1,0 +1,73 @@
+"""What a client may ask for over its socket. Whatever goes wrong is told as a sentence; the connection stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from app.containers.command import send_command
+from app.containers.power import request_action
+from app.services import Services
+from app.sockets.client import Client
+from fleet import messages
+from fleet.errors import Invalid
+from fleet.lifecycle import Action
+
+Request = dict[str, Any]
+Handler = Callable[[Services, str, Client, Request], None]
+
+_POWER = (Action.START, Action.STOP, Action.RESTART, Action.KILL)
+_DEFAULT_LINES = 200
+
+
+def parse(message: str | bytes) -> Request:
+    """The request in a message; raises Invalid."""
+    if isinstance(message, bytes):
+        raise Invalid("Messages are text frames with a JSON object.")
+    try:
+        request = json.loads(message)
+    except (ValueError, RecursionError):
+        raise Invalid("This is not valid JSON.") from None
+    if not isinstance(request, dict) or not isinstance(request.get("event"), str):
+        raise Invalid('A message is a JSON object with an "event".')
+    return request
+
+
+def handle(services: Services, container_id: str, client: Client, request: Request) -> None:
+    """Do what a request asks; raises LightdError or RedisError."""
+    handler = _HANDLERS.get(request["event"])
+    if handler is None:
+        raise Invalid(f"Unknown event {request['event'][:40]!r}; known are {', '.join(_HANDLERS)}.")
+    handler(services, container_id, client, request)
+
+
+def _send_command(services: Services, container_id: str, _client: Client, request: Request) -> None:
+    command = request.get("command")
+    if not isinstance(command, str):
+        raise Invalid('send_command needs a text "command".')
+    send_command(services, container_id, command)
+
+
+def _power(services: Services, container_id: str, _client: Client, request: Request) -> None:
+    if request.get("action") not in _POWER:
+        raise Invalid(f'power needs an "action": {", ".join(_POWER)}.')
+    request_action(services, container_id, Action(request["action"]))
+
+
+def _request_logs(services: Services, container_id: str, client: Client, request: Request) -> None:
+    lines, most = request.get("lines", _DEFAULT_LINES), services.settings.console_history_lines
+    if type(lines) is not int or not 1 <= lines <= most:
+        raise Invalid(f'"lines" must be a number from 1 to {most}.')
+    text = services.console.tail(container_id, lines)
+    client.tell(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
+
+
+def _last_lines(text: str, most_characters: int) -> str:
+    """The end of `text` from a line's beginning on, so that it fits into what may wait for a client."""
+    if len(text) <= most_characters:
+        return text
+    return text[-most_characters:].partition("\n")[2]
+
+
+_HANDLERS: dict[str, Handler] = {"send_command": _send_command, "power": _power, "request_logs": _request_logs}

@@ -1,0 +1,65 @@
+"""One task for all sockets of a process: whose token has ended, whose peer is silent, is the store gone for long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import gevent
+import structlog
+from redis.exceptions import RedisError
+
+from app.sockets.client import STORE_GONE, UNAUTHENTICATED
+from app.sockets.registry import Registry
+from fleet.repositories.tokens import Principal, TokenRepository
+
+_log = structlog.get_logger()
+
+_ROUND_SECONDS = 2.0
+_STORE_GONE_SECONDS = 30.0
+_PRINCIPALS_AT_ONCE = 500
+
+
+class Sweeper:
+    """Goes round every two seconds. `silent_seconds` says for how long a store has not been heard of."""
+
+    def __init__(self, registry: Registry, tokens: TokenRepository, silent_seconds: Callable[[], float]) -> None:
+        self._registry = registry
+        self._tokens = tokens
+        self._silent_seconds = silent_seconds
+        self._greenlet: gevent.Greenlet | None = None
+
+    def begin(self) -> None:
+        """Start going round; more than once is harmless."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(_ROUND_SECONDS)
+            try:
+                self._round()
+            except RedisError as error:
+                _log.debug("tokens not checked", reason=str(error))
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        for client in self._registry:
+            client.keep_alive(now)
+        if self._silent_seconds() > _STORE_GONE_SECONDS:
+            for client in self._registry:
+                client.close(STORE_GONE, "the store cannot be reached")
+            return
+        live = self._live_digests()
+        for client in self._registry:
+            if client.principal is not None and client.principal.digest not in live:
+                client.close(UNAUTHENTICATED, "the token has ended")
+
+    def _live_digests(self) -> set[str]:
+        """Of everyone connected when it was asked, and of everyone who came meanwhile."""
+        asked = {client.principal.digest: client.principal for client in self._registry if client.principal}
+        live: set[str] = set()
+        distinct: list[Principal] = list(asked.values())
+        for first in range(0, len(distinct), _PRINCIPALS_AT_ONCE):
+            live |= self._tokens.live(distinct[first : first + _PRINCIPALS_AT_ONCE])
+        return live | {client.principal.digest for client in self._registry if client.principal} - asked.keys()

@@ -1,0 +1,124 @@
+"""One stream of one container, as this process follows it for all its watchers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from app.sockets.frames import text_frame
+from app.sockets.notice import START, Notice, Place
+from app.sockets.outbox import Outbox
+from app.sockets.sources import Source
+from fleet import messages
+
+
+class Subscription:
+    """One watcher of one stream, and the place up to which it was told; None for one who wants only what is new."""
+
+    __slots__ = ("_duplicates", "_outbox", "place")
+
+    def __init__(self, outbox: Outbox, place: Place | None, duplicates: bool = False) -> None:
+        self.place = place
+        self._outbox = outbox
+        self._duplicates = duplicates
+
+    def tell(self, notice: Notice) -> None:
+        """Pass a notice on, unless it was told already."""
+        if self.place is not None and notice.place <= self.place:
+            return
+        self.place = notice.place
+        self._outbox.put(notice.frame)
+        if self._duplicates and notice.duplicate:
+            self._outbox.put(notice.duplicate)
+
+    def say(self, frame: bytes) -> None:
+        """Pass on what has no place in the stream."""
+        self._outbox.put(frame)
+
+    def wait_room(self) -> None:
+        """Wait until the watcher has read most of what it was told. Raises Gone."""
+        self._outbox.wait_room()
+
+
+class Watch:
+    """A stream that is subscribed to.
+
+    While it is `live`, what is published is passed on at once. While it is not (just subscribed, or something is
+    missing), the stream is read from `place` on, and what is published only says how far there is to read.
+    Nothing here waits, so no two greenlets ever see a half-made change.
+    """
+
+    def __init__(self, source: Source, container_id: str, on_gap: Callable[[Watch], None]) -> None:
+        self.container_id = container_id
+        self.channel = source.channel(container_id)
+        self.place = START
+        self.has_place = False
+        self.subscriptions: set[Subscription] = set()
+        self.users = 0
+        self.turn = 0
+        self._source = source
+        self._on_gap = on_gap
+        self._goal = START
+        self._live = Event()
+
+    def wait_live(self) -> None:
+        """Wait until `place` is the newest there is."""
+        self._live.wait()
+
+    def pause(self) -> int:
+        """Something may be missing from here on; answers the number of the catching up that follows."""
+        self._live.clear()
+        self.turn += 1
+        return self.turn
+
+    def begin_at(self, place: Place) -> None:
+        """Nobody was told anything yet: what is up to `place` is not missing."""
+        self.place = place
+        self.has_place = True
+
+    def go_live(self) -> bool:
+        """All was read: pass on what comes from now on. False when more was announced meanwhile."""
+        if self._goal > self.place:
+            return False
+        self._live.set()
+        return True
+
+    def give_up_goal(self) -> None:
+        """What was announced can no longer be read: say what is lost, and go on after it."""
+        if self._goal > self.place:
+            notice = self._source.lost(self.place, self._goal)
+            if notice is not None:
+                self.tell(notice)
+            self.place = self._goal
+
+    def published(self, notice: Notice) -> None:
+        """Take what came through pub/sub."""
+        if not self._live.is_set():
+            self._goal = max(self._goal, notice.place)
+        elif notice.place <= self.place:
+            return
+        elif self._source.follows(self.place, notice.place):
+            self.tell(notice)
+        else:
+            self._goal = notice.place
+            self._on_gap(self)
+
+    def tell(self, notice: Notice) -> None:
+        """Pass a notice on to all who are up to date."""
+        self.place = notice.place
+        for subscription in self.subscriptions:
+            subscription.tell(notice)
+
+    def removed(self) -> None:
+        """The container was deleted."""
+        frame = text_frame(messages.daemon("Container deleted"))
+        for subscription in self.subscriptions:
+            subscription.say(frame)
+        self.restart()
+
+    def restart(self) -> None:
+        """The stream begins anew: forget how far it was read."""
+        self.place = self._goal = START
+        for subscription in self.subscriptions:
+            subscription.place = START
