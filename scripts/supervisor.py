@@ -143,8 +143,10 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._end)
 
-    def _end(self, *_: object) -> None:
-        self._asked_to_end += 1
+    def _end(self, number: int, _: object) -> None:
+        """Ask to end. Only Ctrl-C asks again: a closing terminal sends several other signals at once."""
+        if not self._asked_to_end or number == signal.SIGINT:
+            self._asked_to_end += 1
 
     def _say(self, sentence: str) -> None:
         """A line of the supervisor's own: in its log, and on the terminal."""

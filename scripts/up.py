@@ -39,17 +39,19 @@ def up(settings: Settings, *, detach: bool) -> int:
     _require_free_port(settings)
     ensure_engine(settings)
     supervisor = _start_supervisor(settings, detach=detach)
+    if not detach:
+        _leave_signals_to(supervisor)
     try:
         _wait_ready(settings, supervisor.poll)
+        _greet(settings)
     except Failure as failure:
         if supervisor.poll() == ALREADY_RUNNING:
             return _join(settings)
-        if detach or supervisor.poll() is not None:
+        if detach or supervisor.poll():
             raise
-        failure.show()
-    else:
-        _greet(settings)
-    return 0 if detach else _stay(supervisor)
+        if supervisor.poll() is None:
+            failure.show()
+    return 0 if detach else supervisor.wait()
 
 
 def _join(settings: Settings) -> int:
@@ -144,8 +146,7 @@ def _greet(settings: Settings) -> None:
     )
 
 
-def _stay(supervisor: subprocess.Popen[str]) -> int:
-    """Wait for the supervisor. Ctrl-C reaches it from the terminal by itself; SIGTERM is passed on."""
+def _leave_signals_to(supervisor: subprocess.Popen[str]) -> None:
+    """Ctrl-C reaches the supervisor from the terminal by itself; SIGTERM is passed on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.terminate())
-    return supervisor.wait()
