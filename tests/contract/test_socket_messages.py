@@ -133,7 +133,7 @@ def test_what_cannot_be_understood_is_an_error_and_the_connection_stays(
 
 
 def test_an_action_that_the_state_does_not_allow_is_an_error_and_the_connection_stays(
-    stack: Stack, servers: Servers
+    stack: Stack, reader: str
 ) -> None:
     with stack.socket(reader) as events:
         events.wait_for_state("running")
