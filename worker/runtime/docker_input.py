@@ -19,6 +19,6 @@ def write_input(client: APIClient, engine_id: str, data: bytes) -> None:
     parameters: Any = {"stdin": 1, "stream": 1, "stdout": 0, "stderr": 0, "detachKeys": _DETACH_KEYS}
     stream: Any = client.attach_socket(engine_id, params=parameters)
     connection: socket.socket = getattr(stream, "_sock", stream)
-    with contextlib.closing(stream):
+    with contextlib.closing(stream), contextlib.closing(connection):
         connection.settimeout(_WRITE_SECONDS)
         connection.sendall(data)

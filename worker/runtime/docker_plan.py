@@ -11,7 +11,6 @@ from worker.runtime.base import ContainerPlan
 
 HOME = "/home/container"
 DATA = "/app/data"
-_OPEN_FILES = 65536
 _LOG_FILES = 3
 _WEIGHT_FILES = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
 
@@ -57,7 +56,6 @@ def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_suppo
         "Privileged": False,
         "PidsLimit": limits.pids,
         "NanoCpus": int(limits.cpu * 1e9),
-        "Ulimits": [{"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES}],
         "LogConfig": _log_config(plan.log_mb),
         "Mounts": _mounts(plan),
         "Tmpfs": _memory_folders(plan, image_volumes),

@@ -1,0 +1,164 @@
+"""What every engine promises, tried on the real one and on its twin."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from fleet.errors import Conflict, Invalid, NotFound
+from fleet.models import PortBinding
+from tests.support.deadline import eventually
+from tests.support.ports import free_port
+from tests.worker.runtime.conftest import Bench
+from worker.runtime.base import NEVER_RUN
+
+LONG_SECONDS = 20.0
+
+
+def test_a_new_container_has_never_run(bench: Bench) -> None:
+    engine_id = bench.runtime.create(bench.plan("runs until it is stopped"))
+    found = bench.runtime.inspect(bench.made[0])
+    assert found is not None
+    assert (found.engine_id, found.running, found.run, found.exit_code) == (engine_id, False, NEVER_RUN, None)
+    assert found.container_id == bench.made[0].removeprefix("lightd-")
+
+
+def test_a_run_is_named_by_its_start_in_nanoseconds(bench: Bench) -> None:
+    before = time.time()
+    engine_id = bench.run("runs until it is stopped")
+    found = bench.runtime.inspect(engine_id)
+    assert found is not None and found.running and found.exit_code is None
+    assert len(found.run) == 20
+    assert before - 1 < found.started_at < time.time() + 1
+
+
+def test_starting_a_running_container_does_nothing(bench: Bench) -> None:
+    engine_id = bench.run("runs until it is stopped")
+    first = bench.runtime.inspect(engine_id)
+    bench.runtime.start(engine_id)
+    assert bench.runtime.inspect(engine_id) == first
+
+
+def test_waiting_ends_with_the_process_and_tells_its_exit_code(bench: Bench) -> None:
+    found = bench.runtime.wait(bench.run("ends with 3 at once"), LONG_SECONDS)
+    assert found is not None and not found.running and found.exit_code == 3
+
+
+def test_waiting_for_a_process_that_runs_on_ends_with_none(bench: Bench) -> None:
+    engine_id = bench.run("runs until it is stopped")
+    began = time.monotonic()
+    assert bench.runtime.wait(engine_id, 0.3) is None
+    assert time.monotonic() - began < 5
+
+
+def test_the_tail_of_the_log_has_the_output(bench: Bench) -> None:
+    engine_id = bench.run("ends with 3 at once")
+    bench.runtime.wait(engine_id, LONG_SECONDS)
+    assert bench.runtime.log_tail(engine_id, 10) == b"bye\r\n"
+    assert bench.runtime.log_tail("lightd-unknown", 10) == b""
+
+
+def test_a_signal_reaches_a_running_process_only(bench: Bench) -> None:
+    engine_id = bench.run("runs until it is stopped")
+    assert bench.runtime.signal(engine_id, "SIGKILL")
+    found = bench.runtime.wait(engine_id, LONG_SECONDS)
+    assert found is not None and found.exit_code == 137
+    assert not bench.runtime.signal(engine_id, "SIGTERM")
+    assert not bench.runtime.signal("lightd-unknown", "SIGTERM")
+
+
+def test_input_reaches_the_process(bench: Bench) -> None:
+    engine_id = bench.run("stops on the line quit")
+    bench.runtime.write_input(engine_id, b"quit\n")
+    found = bench.runtime.wait(engine_id, LONG_SECONDS)
+    assert found is not None and found.exit_code == 0
+
+
+def test_input_to_a_stopped_container_is_refused(bench: Bench) -> None:
+    engine_id = bench.runtime.create(bench.plan("runs until it is stopped"))
+    with pytest.raises(Conflict, match="not running"):
+        bench.runtime.write_input(engine_id, b"x\n")
+
+
+def test_removing_a_running_container_kills_it_and_removing_none_is_fine(bench: Bench) -> None:
+    engine_id = bench.run("runs until it is stopped")
+    bench.runtime.remove(bench.made[0])
+    assert bench.runtime.inspect(engine_id) is None
+    bench.runtime.remove(bench.made[0])
+    with pytest.raises(NotFound):
+        bench.runtime.wait(engine_id, 1)
+    with pytest.raises(NotFound):
+        bench.runtime.start(engine_id)
+
+
+def test_a_stopped_container_of_the_same_name_is_replaced(bench: Bench) -> None:
+    plan = bench.plan("runs until it is stopped")
+    first = bench.runtime.create(plan)
+    second = bench.runtime.create(plan)
+    assert first != second
+    found = bench.runtime.inspect(plan.name)
+    assert found is not None and found.engine_id == second
+
+
+def test_a_running_container_of_the_same_name_is_not_replaced(bench: Bench) -> None:
+    plan = bench.plan("runs until it is stopped")
+    bench.runtime.start(bench.runtime.create(plan))
+    with pytest.raises(Conflict, match="running"):
+        bench.runtime.create(plan)
+
+
+def test_an_unknown_image_is_named(bench: Bench) -> None:
+    plan = replace(bench.plan("runs until it is stopped"), image="lightd-test/nowhere:1")
+    assert not bench.runtime.has_image(plan.image)
+    with pytest.raises(Invalid, match="Image not found: lightd-test/nowhere:1"):
+        bench.runtime.create(plan)
+
+
+def test_a_port_in_use_is_named(bench: Bench) -> None:
+    port = PortBinding("127.0.0.1", free_port(), "tcp", 80)
+    holder, other = (bench.plan("runs until it is stopped", ports=(port,)) for _ in range(2))
+    bench.runtime.start(bench.runtime.create(holder))
+    engine_id = bench.runtime.create(other)
+    with pytest.raises(Conflict, match=f"127.0.0.1:{port.port}"):
+        bench.runtime.start(engine_id)
+    found = bench.runtime.inspect(engine_id)
+    assert found is not None and not found.running
+    bench.runtime.remove(holder.name)
+    bench.runtime.start(engine_id)
+
+
+def test_a_changed_layer_is_seen_and_becomes_an_image(bench: Bench) -> None:
+    engine_id = bench.run("changes a file")
+    bench.runtime.wait(engine_id, LONG_SECONDS)
+    assert bench.runtime.layer_bytes(engine_id) > 0
+    image = f"lightd/{bench.tag}"
+    bench.runtime.commit(engine_id, image)
+    assert bench.runtime.has_image(image)
+    plan = replace(bench.plan("changes nothing"), image=image)
+    bench.runtime.create(plan)
+    with pytest.raises(Conflict):
+        bench.runtime.remove_image(image)
+    bench.runtime.remove(plan.name)
+    bench.runtime.remove_image(image)
+    assert not bench.runtime.has_image(image)
+    bench.runtime.remove_image(image)
+
+
+def test_an_unchanged_layer_has_no_bytes(bench: Bench) -> None:
+    engine_id = bench.run("changes nothing")
+    bench.runtime.wait(engine_id, LONG_SECONDS)
+    assert bench.runtime.layer_bytes(engine_id) == 0
+
+
+def test_all_containers_of_a_node_are_found(bench: Bench) -> None:
+    running = bench.run("runs until it is stopped")
+    made = bench.runtime.create(bench.plan("runs until it is stopped"))
+    assert {found.engine_id for found in bench.runtime.every(bench.tag)} == {running, made}
+    assert bench.runtime.every("another-node") == []
+
+
+def test_a_network_can_be_made_again(bench: Bench) -> None:
+    bench.runtime.ensure_network(bench.network)
+    eventually(lambda: bench.run("changes nothing"), within_seconds=5, what="a container on the network")
