@@ -1,0 +1,1 @@
+"""From the engine's log of a container to its console, every byte once."""

@@ -1,0 +1,68 @@
+"""Moving the log of one engine container to a console, step by step and repeatable at every step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from fleet.console import Append
+from worker.console.lines import Lines, Message
+from worker.console.log_file import LogFile
+from worker.console.position import read_position
+
+
+class Transfer:
+    """One log on its way. `collect`, send with Console.append, then `settle`; after a failed send just collect again.
+
+    Nothing is lost or doubled whatever happens in between: what was not settled is collected again, and the
+    console takes only what follows the position it knows.
+    """
+
+    def __init__(self, container_id: str, engine_id: str, path: Path, position: str) -> None:
+        self.container_id = container_id
+        self.engine_id = engine_id
+        self._path = path
+        self._unsettled: deque[Append] = deque()
+        self._stand_at(position)
+
+    def collect(self, max_bytes: int, *, ended: bool = False) -> list[Append]:
+        """The next messages, from about `max_bytes` of log; empty when all was passed on.
+
+        `ended`: the process writes no more, so an unfinished last line goes out too.
+        """
+        if not self._unsettled:
+            entries = self._log.read(max_bytes)
+            self._add(self._lines.add(entries))
+            if ended and not entries:
+                self._add(self._lines.end())
+        return list(self._unsettled)
+
+    def settle(self, position: str) -> None:
+        """The console stands at `position` after what was collected was sent."""
+        expected = self._unsettled[-1].after
+        self._unsettled.clear()
+        if position != expected:
+            self._log.close()
+            self._stand_at(position)
+
+    def take_gap(self) -> bool:
+        """Whether output was lost since the last call, because it was rotated away before it could be read."""
+        gap, self._log.gap = self._log.gap, False
+        return gap
+
+    def close(self) -> None:
+        """Give the log's files back."""
+        self._log.close()
+
+    def _stand_at(self, position: str) -> None:
+        self._position = position
+        start = read_position(position)
+        self._log = LogFile(self._path, start)
+        self._lines = Lines(start)
+
+    def _add(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            after = str(message.after)
+            self._unsettled.append(Append(self.container_id, self.engine_id, self._position, after, message.data))
+            self._position = after
