@@ -70,7 +70,7 @@ def _tests(settings: Settings, everything: bool, arguments: tuple[str, ...]) -> 
     Answers its exit code, which is not 0 when nothing ran, and what the tests left behind, which is removed.
     """
     click.secho("== tests", bold=True)
-    chosen = list(arguments) or ([] if everything else ["-m", "not long"])
+    chosen = [*([] if everything or "-m" in arguments else ["-m", "not long"]), *arguments]
     client = docker.DockerClient(base_url=settings.engine, version="auto")
     folder = Path(tempfile.mkdtemp(prefix="lt-"))
     try:

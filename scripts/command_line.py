@@ -128,7 +128,7 @@ def run(name: str) -> None:
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def test(ctx: click.Context, everything: bool, pytest_arguments: tuple[str, ...]) -> None:
-    """Check everything: format, lint, types, tests. PYTEST_ARGUMENTS go to pytest instead of the whole suite."""
+    """Check everything: format, lint, types, tests. With PYTEST_ARGUMENTS only the tests that they choose."""
     from scripts.checks import check
 
     ctx.exit(check(configured(), everything=everything, pytest_arguments=pytest_arguments))

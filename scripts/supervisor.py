@@ -124,6 +124,7 @@ class Supervisor:
 
     def _end_in_order(self) -> Iterator[bool]:
         """End the stores' clients, then the stores; what outlives its grace is killed. True while there are some."""
+        self._say("told to end")
         for stores in (False, True):
             group = [child for child in self._children if bool(child.process.socket) is stores]
             for child in group:

@@ -139,5 +139,8 @@ def test_a_second_signal_does_not_wait_for_the_grace(supervise: Supervise) -> No
     eventually(lambda: "deaf" in supervised.log("stubborn"), within_seconds=5, what="the trap")
     begun = time.monotonic()
     supervised.process.terminate()
+    eventually(
+        lambda: "told to end" in supervised.log("supervisor"), within_seconds=5, what="the first signal's effect"
+    )
     assert supervised.end(signal.SIGINT) == 0
     assert time.monotonic() - begun < 5
