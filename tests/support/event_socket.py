@@ -81,6 +81,7 @@ class EventSocket:
         with contextlib.suppress(OSError, websocket.WebSocketException):
             self._connection.close(timeout=2)
         self._reader.join(5)
+        self._connection.shutdown()  # `close` leaves the socket open when the server closed first
 
     def _read(self) -> None:
         try:

@@ -1,0 +1,52 @@
+"""The API on the stores of a test, run by a real gunicorn; jobs are recorded and go nowhere.
+
+Besides Lightd's own routes it tells what the sockets hold on to, so that tests can see leaks.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import gevent
+from flask import Flask
+
+from app import create_app
+from app.auth import public
+from fleet.logs import configure_logging
+from fleet.models import Job
+from fleet.settings import read_settings
+from fleet.store import connect
+
+
+def compose() -> Flask:
+    """What gunicorn serves."""
+    settings = read_settings()
+    configure_logging(settings.log_level)
+    composed = create_app(settings, connect(settings), _dispatch)
+    composed.add_url_rule("/held", view_func=public(_held))
+    return composed
+
+
+def _dispatch(_job: Job) -> None:
+    """No worker here."""
+
+
+def _held() -> dict[str, Any]:
+    """What this process holds on to for its sockets."""
+    from flask import current_app
+
+    live = current_app.extensions["lightd.sockets"]
+    gc.collect()
+    greenlets = [thing for thing in gc.get_objects() if issubclass(type(thing), gevent.Greenlet) and not thing.dead]
+    return {
+        "pid": os.getpid(),
+        "clients": len(live.registry),
+        "watches": live.feeds.watch_count + live.consoles.watch_count,
+        "greenlets": len(greenlets),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }
+
+
+app = compose()
