@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +51,7 @@ class Real(fields.Float):
         self.high = high
 
     def _validated(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValidationError("Not a valid number.")
         if not self.low <= value <= self.high:
             raise ValidationError(f"Must be from {self.low:g} to {self.high:g}.")

@@ -81,7 +81,9 @@ class ContainerRepository:
     def begin(self, container: Container, action: Action, job: Job, **changes: Any) -> Job | str:
         """Move a container as `action` asks and open its job; the record, event and orders change together.
 
-        Answers `job`, or the id of the equal job that is under way already. Raises ActionNotAllowed.
+        A reinstall takes the ports again that a failed install gave back.
+        Answers `job`, or the id of the equal job that is under way already.
+        Raises ActionNotAllowed, PortTaken, PortNotInPool.
         """
         for state in [container.state, *State]:
             if state not in MOVES[action]:
@@ -106,13 +108,17 @@ class ContainerRepository:
         tell: Sequence[str] = (),
         after_run: str | None = None,
         wait_until: float | None = None,
+        free_ports: bool = False,
         **changes: Any,
     ) -> None:
         """Change a record on behalf of a job; `finish` ends the job with that state in the same step.
 
-        `wait_until` parks the job until the process ends, SIGKILL follows at that time. Raises Superseded.
+        `error` goes into job and record. `wait_until` parks the job until the process ends, SIGKILL follows at
+        that time. `free_ports` gives the container's ports back to the pool. Raises Superseded.
         """
         now = time.time()
+        if error is not None:
+            changes["error"] = error
         request = {
             "id": name,
             "node": job.node,
@@ -121,6 +127,7 @@ class ContainerRepository:
             "set": _changes(changes, now),
             "messages": list(tell),
             "wait": wait_until,
+            "free_ports": free_ports or None,
         }
         if finish:
             fields = {"state": finish, "finished_at": now, "error": error}
@@ -221,6 +228,7 @@ def _begin_request(
             "step": "start" if action is Action.RESTART and destination is State.STARTING else None,
         },
         "aside": cancels_install or None,
+        "take_ports": action is Action.REINSTALL or None,
         "order": json.dumps({"kill": container.internal_id, "job": job.job_id}) if to_agent else None,
         "messages": [messages.event(destination)] if destination is not state else [],
     }
@@ -231,7 +239,16 @@ def _raise_refusal(answer: list[str]) -> None:
         raise NotFound("Container not found", code="container_not_found")
     if answer[1] == "deleting":
         raise Conflict("This container is being deleted.", code="being_deleted")
+    if answer[1] in ("pool", "taken"):
+        raise _port_error(answer[1], answer[2])
     raise Superseded(answer[1])
+
+
+def _port_error(reason: str, member: str) -> PortNotInPool | PortTaken:
+    if reason == "pool":
+        return PortNotInPool()
+    ip, port, protocol = member.split("|")
+    return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
 
 
 def _creation_error(container_id: str, reason: str, about: list[str]) -> Exception:
@@ -239,11 +256,8 @@ def _creation_error(container_id: str, reason: str, about: list[str]) -> Excepti
         return AlreadyExists(f"Container already exists: {container_id}", code="container_exists")
     if reason == "volume":
         return NotFound("Volume not found", code="volume_not_found")
-    if reason == "pool":
-        return PortNotInPool()
-    if reason == "taken":
-        ip, port, protocol = about[0].split("|")
-        return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
+    if reason in ("pool", "taken"):
+        return _port_error(reason, about[0])
     if reason == "none":
         return Conflict(f"No free {about[0]} port is left in the pool; add one.", code="no_port_free")
     return Invalid(f"The container was refused: {reason}.")

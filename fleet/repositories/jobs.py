@@ -111,9 +111,13 @@ class JobRepository:
             pipe.execute()
 
     def wait(self, job_id: str, seconds: float) -> Job:
-        """The job once it has ended; raises NodeTimeout when that takes longer."""
-        if self.get(job_id).is_open and self._blocking.blpop([key("reply", job_id)], timeout=seconds) is None:
-            raise NodeTimeout("The node has not finished this yet; see the job.")
+        """The job once it has ended; raises NodeTimeout when that takes longer. Any number of callers may wait."""
+        reply = key("reply", job_id)
+        if self.get(job_id).is_open:
+            # The answer is moved onto its own list, not taken off: it wakes the next who waits.
+            answer = self._blocking.blmove(reply, reply, seconds, src="LEFT", dest="RIGHT")
+            if answer is None:
+                raise NodeTimeout("The node has not finished this yet; see the job.")
         return self.get(job_id)
 
     def unattended(self, node: str, silent_seconds: float) -> list[Job]:

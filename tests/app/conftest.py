@@ -14,13 +14,15 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from app.services import Services
-from fleet.models import Job, Node
+from fleet.models import Job, Node, Volume
 from fleet.repositories.tokens import new_master_secret
 from fleet.settings import Settings
 from fleet.store import Client, connect
+from tests.app.worker import Worker
 
 VENDOR_TYPE = "Application/vnd.pkglatv1+json"
 NODE = "n1"
+VOLUME = "d6764075-c5f1-4045-9fb3-85315b85cb0f"
 GIB = 1024**3
 
 
@@ -97,3 +99,17 @@ def node(offered: Services, settings: Settings) -> Node:
     node = Node(NODE, settings.files_address, time.time(), 4, 8 * GIB, "20.10")
     offered.nodes.announce(node)
     return node
+
+
+@pytest.fixture
+def volume(offered: Services, node: Node) -> Volume:
+    """A volume on the host, in the record only."""
+    volume = Volume(VOLUME, NODE, "/v", 1024, "loop", "ready", 0, 0)
+    offered.volumes.save(volume)
+    return volume
+
+
+@pytest.fixture
+def worker(offered: Services) -> Worker:
+    """Ends the jobs that the API begins."""
+    return Worker(offered)

@@ -1,0 +1,87 @@
+"""From a client's validated wish to a recorded container with its install job."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from app.containers.mounts import require_allowed
+from app.containers.power import enqueue
+from app.json_body import invalid_fields
+from app.services import Services
+from fleet.lifecycle import InstallState, State
+from fleet.models import Container, Job, Limits, Node, Spec
+from fleet.repositories.jobs import new_job
+from fleet.settings import Settings
+
+_MB = 1024 * 1024
+
+
+def create_container(services: Services, wanted: dict[str, Any]) -> Job:
+    """Record a container where its volume is, take its ports, begin its install; answers the install's job.
+
+    Raises Invalid, Forbidden, NotFound (volume), AlreadyExists, PortNotInPool, PortTaken, Conflict or Unavailable.
+    """
+    for host_path in wanted["mount"].values():
+        require_allowed(host_path, services.settings.allowed_mounts)
+    volume = services.volumes.find(wanted["volume_id"])
+    node = services.nodes.online(volume.node)
+    name: str = wanted["internal_id"]
+    job = new_job("install", node.id, "long", internal_id=name)
+    now = int(time.time())
+    container = Container(
+        internal_id=name,
+        node=node.id,
+        volume_id=volume.volume_id,
+        spec=_spec(wanted, node, services.settings),
+        ports=(),
+        state=State.INSTALLING,
+        install_state=InstallState.INSTALLING,
+        container_id=None,
+        job_id=job.job_id,
+        created_at=now,
+        updated_at=now,
+    )
+    services.containers.create(container, wanted["ports"], job)
+    enqueue(services, job)
+    return job
+
+
+def _spec(wanted: dict[str, Any], node: Node, settings: Settings) -> Spec:
+    return Spec(
+        image=wanted["image"],
+        startup_command=wanted["startup_command"],
+        limits=_limits(wanted["limits"], node, settings),
+        start_pattern=wanted["start_pattern"],
+        mount=wanted["mount"],
+        install_script=wanted["install_script"],
+        install_timeout_seconds=_or(wanted["install_timeout"], settings.install_timeout_seconds),
+        env=wanted["env"],
+        stop_command=wanted["stop_command"],
+        stop_signal=wanted["stop_signal"],
+        stop_timeout_seconds=_or(wanted["stop_timeout"], settings.stop_timeout_seconds),
+        pull_policy=wanted["pull_policy"],
+        labels=wanted["labels"],
+    )
+
+
+def _limits(wanted: dict[str, Any], node: Node, settings: Settings) -> Limits:
+    """What was asked for, with the operator's defaults, which shrink to what the host has."""
+    problems = {}
+    if wanted.get("memory", 0) > node.memory_bytes:
+        problems["memory"] = [f"Node {node.id} has {node.memory_bytes} bytes."]
+    if wanted.get("cpu", 0) > node.cpus:
+        problems["cpu"] = [f"Node {node.id} has {node.cpus} cores."]
+    if problems:
+        raise invalid_fields({"limits": problems})
+    return Limits(
+        memory_bytes=wanted.get("memory", min(settings.default_memory_mb * _MB, node.memory_bytes)),
+        cpu=wanted.get("cpu", min(settings.default_cpu, float(node.cpus))),
+        pids=wanted.get("pids", settings.default_pids),
+        swap_bytes=wanted.get("swap", 0),
+        io_weight=wanted.get("io_weight"),
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

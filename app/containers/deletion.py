@@ -1,0 +1,27 @@
+"""Deleting a container, and waiting a while for it to be gone."""
+
+from __future__ import annotations
+
+from app.containers.power import request_action
+from app.services import Services
+from fleet.errors import Conflict, NodeTimeout, Unavailable
+from fleet.lifecycle import Action
+
+_PATIENCE_SECONDS = 25.0
+
+
+def delete_container(services: Services, container_id: str) -> str | None:
+    """Delete a container: None when it is gone, the id of the job when that takes longer.
+
+    Raises what the deletion failed with: Unavailable, or Conflict when something took its place.
+    """
+    job_id = request_action(services, container_id, Action.DELETE, deleting=True)
+    try:
+        job = services.jobs.wait(job_id, _PATIENCE_SECONDS)
+    except NodeTimeout:
+        return job_id
+    if job.state == "failed":
+        raise Unavailable(f"The deletion failed: {job.error}", code="deletion_failed")
+    if job.state == "cancelled":
+        raise Conflict(job.error or "The deletion was cancelled.")
+    return None

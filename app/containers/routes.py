@@ -1,0 +1,144 @@
+"""Containers: what clients run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flask import Response
+
+from app.containers.creation import create_container
+from app.containers.deletion import delete_container
+from app.containers.power import DEEDS, begin_action, request_action
+from app.containers.schemas import (
+    ActionStarted,
+    ContainerPage,
+    ContainerQuery,
+    ContainerRecord,
+    CreationStarted,
+    Deletion,
+    Logs,
+    LogsQuery,
+    NewContainer,
+    Reinstall,
+)
+from app.containers.view import listed_container, shown_container
+from app.json_body import Blueprint
+from app.paging import page_of
+from app.services import services
+from fleet.lifecycle import Action, InstallState, State
+from fleet.models import Container
+
+blueprint = Blueprint("containers", __name__, description="What clients run, from creation to deletion.")
+
+
+@blueprint.route("/containers", methods=["POST"])
+@blueprint.arguments(NewContainer)
+@blueprint.response(200, CreationStarted)
+def post_container(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Create a container where its volume is. It is installed at once, and started when asked."""
+    job = create_container(services(), wanted)
+    return {
+        "message": "Container creation started",
+        "internal_id": job.internal_id,
+        "state": State.INSTALLING,
+        "job_id": job.job_id,
+    }
+
+
+@blueprint.route("/containers")
+@blueprint.arguments(ContainerQuery, location="query")
+@blueprint.response(200, ContainerPage)
+def list_containers(query: dict[str, Any]) -> dict[str, Any]:
+    """List the containers by name."""
+    read = services().containers.page
+    return page_of("containers", read, lambda found: found.internal_id, query, show=listed_container, keep=_fits(query))
+
+
+@blueprint.route("/containers/<internal_id>")
+@blueprint.response(200, ContainerRecord)
+def get_container(internal_id: str) -> Response:
+    """All of a container."""
+    offered = services()
+    container = offered.containers.get(internal_id)
+    shown = shown_container(container, offered.node_states.state_of(container.node))
+    return Response(json.dumps(shown, separators=(",", ":")), mimetype="application/json")
+
+
+@blueprint.route("/containers/<internal_id>", methods=["DELETE"])
+@blueprint.response(200, Deletion)
+@blueprint.alt_response(202, schema=Deletion, description="It takes longer; see the job.", success=True)
+def remove_container(internal_id: str) -> tuple[dict[str, Any], int]:
+    """Delete a container; one that runs is killed first, the volume stays."""
+    job_id = delete_container(services(), internal_id)
+    if job_id:
+        return {"message": DEEDS[Action.DELETE].message, "job_id": job_id, "state": "running"}, 202
+    return {"message": "Container deleted successfully"}, 200
+
+
+@blueprint.route("/containers/<internal_id>/reinstall", methods=["POST"])
+@blueprint.arguments(Reinstall, required=False)
+@blueprint.response(200, ActionStarted)
+def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """Install again, from the image; the volume's data stays."""
+    container = services().containers.get(internal_id)
+    if "install_script" in wanted:
+        wanted["install_script"] = wanted["install_script"] or None
+    changes = {"spec": replace(container.spec, **wanted), "install_state": InstallState.INSTALLING}
+    job_id = begin_action(services(), container, Action.REINSTALL, **changes)
+    return _started(Action.REINSTALL, internal_id, job_id)
+
+
+@blueprint.route("/containers/<internal_id>/logs")
+@blueprint.arguments(LogsQuery, location="query")
+@blueprint.response(200, Logs)
+def get_logs(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """The container's output: the last lines, or all after a `seq`, or that of the last install."""
+    offered = services()
+    offered.containers.get(internal_id)
+    if query["install"]:
+        return {"logs": _last_lines(offered.containers.install_log(internal_id), query["lines"])}
+    if query["since"] is not None:
+        return {"logs": "".join(data for _, data in offered.console.since(internal_id, query["since"]))}
+    return {"logs": offered.console.tail(internal_id, query["lines"])}
+
+
+def _add_power_route(action: Action) -> None:
+    """The actions that need nothing but a name differ in nothing but their name."""
+
+    def view(internal_id: str) -> dict[str, Any]:
+        return _started(action, internal_id, request_action(services(), internal_id, action))
+
+    view.__name__ = f"{action.value}_container"
+    view.__doc__ = f"{action.value.capitalize()} the container; answers at once, the job tells how far."
+    documented = blueprint.response(200, ActionStarted)(view)
+    blueprint.route(f"/containers/<internal_id>/{action.value}", methods=["POST"])(documented)
+
+
+for _action in (Action.START, Action.STOP, Action.RESTART, Action.KILL):
+    _add_power_route(_action)
+
+
+def _started(action: Action, internal_id: str, job_id: str) -> dict[str, Any]:
+    return {"message": DEEDS[action].message, "internal_id": internal_id, "job_id": job_id}
+
+
+def _fits(query: dict[str, Any]) -> Callable[[Container], bool]:
+    """Whether a container is among those asked for."""
+    name, has_value, value = (query["label"] or "").partition("=")
+
+    def fits(container: Container) -> bool:
+        labels = container.spec.labels
+        return (
+            query["state"] in (None, container.state)
+            and query["node"] in (None, container.node)
+            and (not name or (name in labels and (not has_value or labels[name] == value)))
+        )
+
+    return fits
+
+
+def _last_lines(text: str, count: int) -> str:
+    return "".join(text.splitlines(keepends=True)[-count:]) if count else ""

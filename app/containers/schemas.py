@@ -1,0 +1,176 @@
+"""Containers as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, post_load, validate
+
+from app.containers.fields import ConsoleLine, ImageName, InternalId, MountMap, Pattern, SignalName
+from app.containers.ports import WantedPort, require_distinct
+from app.fields import Real, Text, TextMap, Whole
+from app.paging import PageQuery
+from fleet.lifecycle import InstallState, State
+
+SMALLEST_MEMORY_BYTES = 6 * 1024 * 1024
+"""What the engine takes at least."""
+
+_LARGEST_BYTES = 2**50
+_MOST_PIDS = 4_194_304
+_LONGEST_STARTUP_BYTES = 32 * 1024
+_LONGEST_SCRIPT_BYTES = 1024 * 1024
+_LONGEST_ENV_BYTES = 64 * 1024
+_LONGEST_INSTALL_SECONDS = 24 * 3600
+_MOST_PORTS = 256
+_SECONDS = {"description": "In seconds."}
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_LABEL_NAME = r"(?!lightd\.)[A-Za-z0-9][A-Za-z0-9_./-]{0,127}"
+
+
+class Limits(Schema):
+    """What a container may use. What is left out is a setting of the operator."""
+
+    memory = Whole(low=SMALLEST_MEMORY_BYTES, high=_LARGEST_BYTES, metadata={"description": "In bytes."})
+    cpu = Real(low=0.01, high=4096, metadata={"description": "In cores; fractions are allowed."})
+    swap = Whole(low=0, high=_LARGEST_BYTES, metadata={"description": "In bytes, beside the memory."})
+    pids = Whole(low=1, high=_MOST_PIDS, metadata={"description": "Processes and threads."})
+    io_weight = Whole(low=10, high=1000, allow_none=True)
+
+
+class NewContainer(Schema):
+    """What a client asks a container to be."""
+
+    internal_id = InternalId(required=True)
+    image = ImageName(required=True)
+    volume_id = Text(required=True)
+    startup_command = Text(required=True, max_bytes=_LONGEST_STARTUP_BYTES, empty=False)
+    start_pattern = Pattern(load_default=None, max_bytes=4000)
+    ports = fields.List(
+        fields.Nested(WantedPort), load_default=list, validate=[validate.Length(max=_MOST_PORTS), require_distinct]
+    )
+    limits = fields.Nested(Limits, load_default=dict)
+    mount = MountMap(load_default=dict)
+    install_script = Text(load_default=None, allow_none=True, max_bytes=_LONGEST_SCRIPT_BYTES)
+    install_timeout = Whole(
+        low=1, high=_LONGEST_INSTALL_SECONDS, load_default=None, metadata={"description": "Seconds."}
+    )
+    env = TextMap(names=_ENV_NAME, max_entries=1000, max_bytes=_LONGEST_ENV_BYTES, load_default=dict)
+    stop_command = ConsoleLine(load_default=None, max_bytes=8000)
+    stop_signal = SignalName(load_default="SIGTERM")
+    stop_timeout = Whole(low=0, high=3600, load_default=None, metadata={"description": "Seconds until SIGKILL."})
+    pull_policy = fields.String(load_default="if-missing", validate=validate.OneOf(["if-missing", "always"]))
+    labels = TextMap(names=_LABEL_NAME, max_entries=64, max_bytes=1000, load_default=dict)
+
+    @post_load
+    def _no_empty_script(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {**values, "install_script": values["install_script"] or None}
+
+
+class Reinstall(Schema):
+    """What is new at a reinstall; what is left out stays."""
+
+    image = ImageName()
+    install_script = Text(allow_none=True, max_bytes=_LONGEST_SCRIPT_BYTES)
+
+
+class ContainerQuery(PageQuery):
+    """Which containers to list."""
+
+    state = fields.String(load_default=None, validate=validate.OneOf([state.value for state in State]))
+    node = fields.String(load_default=None)
+    label = fields.String(load_default=None, metadata={"description": "`name` or `name=value`."})
+
+
+class LogsQuery(Schema):
+    """Which part of the output."""
+
+    lines = fields.Integer(load_default=100, validate=validate.Range(0, 10_000))
+    since = fields.Integer(
+        load_default=None,
+        validate=validate.Range(0, 2**53),
+        metadata={"description": "A `seq` of the WebSocket: all output after it, as far as history reaches."},
+    )
+    install = fields.Boolean(load_default=False, metadata={"description": "The last install's output instead."})
+
+
+class CreationStarted(Schema):
+    """The container is being installed."""
+
+    message = fields.String()
+    internal_id = fields.String()
+    state = fields.String()
+    job_id = fields.String()
+
+
+class ActionStarted(Schema):
+    """The action is under way; its job tells how far."""
+
+    message = fields.String()
+    internal_id = fields.String()
+    job_id = fields.String()
+
+
+class Deletion(Schema):
+    """The container is gone, or its deletion still runs."""
+
+    message = fields.String()
+    job_id = fields.String()
+    state = fields.String()
+
+
+class Logs(Schema):
+    """Output of a container."""
+
+    logs = fields.String()
+
+
+class BoundPort(Schema):
+    """A port of the pool that a container holds."""
+
+    ip = fields.String()
+    port = fields.Integer()
+    protocol = fields.String()
+    container_port = fields.Integer()
+
+
+class ListedContainer(Schema):
+    """A container in short."""
+
+    internal_id = fields.String()
+    container_id = fields.String(allow_none=True)
+    install_state = fields.String(metadata={"enum": [state.value for state in InstallState]})
+    state = fields.String(metadata={"enum": [state.value for state in State]})
+    image = fields.String()
+    ports = fields.List(fields.Nested(BoundPort))
+    node = fields.String()
+
+
+class ContainerPage(Schema):
+    """Containers by name."""
+
+    containers = fields.List(fields.Nested(ListedContainer))
+    next_cursor = fields.String()
+
+
+class ContainerRecord(ListedContainer):
+    """All of a container."""
+
+    volume_id = fields.String()
+    startup_command = fields.String()
+    start_pattern = fields.String(allow_none=True)
+    limits = fields.Nested(Limits)
+    mount = fields.Dict(keys=fields.String(), values=fields.String())
+    created_at = fields.Integer(metadata={"description": "Unix seconds."})
+    updated_at = fields.Integer(metadata={"description": "Unix seconds."})
+    node_state = fields.String(metadata={"enum": ["online", "offline"]})
+    exit_code = fields.Integer(allow_none=True, metadata={"description": "Of the last run that ended."})
+    oom_killed = fields.Boolean()
+    started_at = fields.Integer(allow_none=True, metadata={"description": "Unix seconds; null unless it runs."})
+    error = fields.String(allow_none=True, metadata={"description": "Why the last job failed."})
+    env = fields.Dict(keys=fields.String(), values=fields.String())
+    job_id = fields.String(allow_none=True)
+    stop_command = fields.String(allow_none=True)
+    stop_signal = fields.String()
+    stop_timeout = fields.Integer()
+    pull_policy = fields.String()
+    labels = fields.Dict(keys=fields.String(), values=fields.String())

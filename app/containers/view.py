@@ -1,0 +1,78 @@
+"""A container's record as the API shows it. Built by hand: this is what panels ask for all day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.lifecycle import ALIVE
+from fleet.models import Container
+
+_NANOSECONDS = 1_000_000_000
+
+
+def shown_container(container: Container, node_state: str) -> dict[str, Any]:
+    """All of a container."""
+    spec = container.spec
+    limits = spec.limits
+    return {
+        "internal_id": container.internal_id,
+        "container_id": container.container_id,
+        "volume_id": container.volume_id,
+        "image": spec.image,
+        "startup_command": spec.startup_command,
+        "start_pattern": spec.start_pattern,
+        "install_state": container.install_state,
+        "state": container.state,
+        "ports": _shown_ports(container),
+        "limits": {
+            "memory": limits.memory_bytes,
+            "cpu": limits.cpu,
+            "swap": limits.swap_bytes,
+            "pids": limits.pids,
+            "io_weight": limits.io_weight,
+        },
+        "mount": spec.mount,
+        "env": spec.env,
+        "stop_command": spec.stop_command,
+        "stop_signal": spec.stop_signal,
+        "stop_timeout": spec.stop_timeout_seconds,
+        "pull_policy": spec.pull_policy,
+        "labels": spec.labels,
+        "node": container.node,
+        "node_state": node_state,
+        "exit_code": container.exit_code,
+        "oom_killed": container.oom_killed,
+        "started_at": _started_at(container),
+        "error": container.error,
+        "job_id": container.job_id,
+        "created_at": container.created_at,
+        "updated_at": container.updated_at,
+    }
+
+
+def listed_container(container: Container) -> dict[str, Any]:
+    """A container as an item of the list."""
+    return {
+        "internal_id": container.internal_id,
+        "container_id": container.container_id,
+        "install_state": container.install_state,
+        "state": container.state,
+        "image": container.spec.image,
+        "ports": _shown_ports(container),
+        "node": container.node,
+    }
+
+
+def _shown_ports(container: Container) -> list[dict[str, Any]]:
+    return [
+        {"ip": port.ip, "port": port.port, "protocol": port.protocol, "container_port": port.container_port}
+        for port in container.ports
+    ]
+
+
+def _started_at(container: Container) -> int | None:
+    """When the current run began. A state may run ahead of the engine: then there is no run yet."""
+    run = container.run
+    if run is None or container.state not in ALIVE or (container.ended_run or "") >= run:
+        return None
+    return int(run) // _NANOSECONDS
