@@ -71,7 +71,7 @@ def test_a_protected_route_asks_for_the_token_first_and_then_for_the_vendor_type
     ["Bearer", "Bearer ", "Basic bGlnaHRkOmxpZ2h0ZA==", "lightd_x", "Bearer lightd_", "Bearer lightd_\xe9\xff"],
 )
 def test_an_authorization_header_of_another_form_is_no_token(stack: Stack, authorization: str) -> None:
-    headers = {"Authorization": authorization.encode("latin-1"), "Accept": VENDOR_TYPE}
+    headers: dict[str, str | bytes] = {"Authorization": authorization.encode("latin-1"), "Accept": VENDOR_TYPE}
     refused(requests.get(f"{stack.base_url}/volumes", headers=headers, timeout=10), 401, NO_TOKEN)
 
 

@@ -94,8 +94,8 @@ def test_the_api_recovers_when_a_store_is_restarted_and_nothing_is_lost(
         events.wait_for_state("running")
         events.send({"event": "send_command", "command": "still there"})
         events.wait_for_console("got still there", 15)
-    answer = servers.act(container, "kill")
-    assert stack.wait_for_job(answer["job_id"], 15)["state"] == "done"
+    killed = servers.act(container, "kill")
+    assert stack.wait_for_job(killed["job_id"], 15)["state"] == "done"
     assert stack.wait_for_job(servers.act(container, "start")["job_id"], 30)["state"] == "done"
     assert stack.wait_for_job(accepted(servers.ask())["job_id"], 30)["state"] == "done"
 

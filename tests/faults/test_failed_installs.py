@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import docker
 import pytest
@@ -15,7 +16,7 @@ from tests.support.stack import Stack
 pytestmark = pytest.mark.engine
 
 
-def outcome(stack: Stack, servers: Servers, engine: docker.DockerClient, **fields: object) -> tuple[Answer, Answer]:
+def outcome(stack: Stack, servers: Servers, engine: docker.DockerClient, **fields: Any) -> tuple[Answer, Answer]:
     """Ask for a container with a port, wait for its failure; its job and its record."""
     port = servers.port()
     body = servers.body(ports=[port], **fields)
