@@ -21,6 +21,17 @@ ROLE_INSTALL = "install"
 NEVER_RUN = "0" * 20
 """The `run` of a container that was never started."""
 
+
+def server_name(container_id: str) -> str:
+    """The engine's name for a container's server."""
+    return f"lightd-{container_id}"
+
+
+def install_name(container_id: str) -> str:
+    """The engine's name for the container that runs its install script."""
+    return f"lightd-{container_id}-install"
+
+
 OnProgress = Callable[[float | None], None]
 """Told how far a pull is, from 0 to 1, None where unknown, at least twice a second; may raise to end the pull."""
 
@@ -52,7 +63,8 @@ class ContainerPlan:
 class EngineContainer:
     """A container as the engine sees it now.
 
-    `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first.
+    `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. `log_path` is the
+    file on the host that its output is written to, '' before the first run.
     """
 
     engine_id: str
@@ -65,6 +77,7 @@ class EngineContainer:
     oom_killed: bool
     pid: int
     error: str = ""
+    log_path: str = ""
 
     @property
     def container_id(self) -> str:

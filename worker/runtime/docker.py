@@ -250,6 +250,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         oom_killed=bool(state["OOMKilled"]),
         pid=int(state["Pid"]),
         error=state.get("Error") or "",
+        log_path=found.get("LogPath") or "",
     )
 
 
