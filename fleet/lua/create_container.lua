@@ -50,10 +50,7 @@ for _, wanted in ipairs(request.ports or {}) do
     container_port = wanted.container_port or tonumber(port[2])}
 end
 
-for member in pairs(chosen) do
-  redis.call('HSET', K.port(member), 'internal_id', id, 'in_use', '1')
-  redis.call('SREM', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)
-end
+for member in pairs(chosen) do take_port(member, id) end
 for name, value in pairs(request.container) do redis.call('HSET', K.container(id), name, value) end
 redis.call('HSET', K.container(id), 'ports', #bindings > 0 and cjson.encode(bindings) or '[]')
 redis.call('ZADD', K.containers(), 0, id)

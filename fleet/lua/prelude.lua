@@ -56,6 +56,20 @@ local function supersede(job, at)
   end
 end
 
+-- The pool's names of the ports in a container's record.
+local function members_of(ports)
+  local members = {}
+  for _, binding in ipairs(cjson.decode(ports)) do
+    members[#members + 1] = binding.ip .. '|' .. string.format('%d', binding.port) .. '|' .. binding.protocol
+  end
+  return members
+end
+
+local function take_port(member, id)
+  redis.call('HSET', K.port(member), 'internal_id', id, 'in_use', '1')
+  redis.call('SREM', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)
+end
+
 local function release_port(member)
   redis.call('HSET', K.port(member), 'internal_id', '', 'in_use', '0')
   redis.call('SADD', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)

@@ -6,8 +6,7 @@ if not record[1] then return refuse('missing') end
 if record[3] ~= guard.job or not is_open(guard.job) then return refuse('superseded', record[3] or '') end
 if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
 
-for _, binding in ipairs(cjson.decode(record[2])) do
-  local member = binding.ip .. '|' .. string.format('%d', binding.port) .. '|' .. binding.protocol
+for _, member in ipairs(members_of(record[2])) do
   if redis.call('HGET', K.port(member), 'internal_id') == id then release_port(member) end
 end
 redis.call('SREM', K.volume_users(record[1]), id)

@@ -5,6 +5,8 @@
 --   guard.engine_id   the record still speaks of this engine container
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
 --   guard.present     (absent) also a record that is being deleted may change
+-- A container that failed holds no port: `free_ports` gives its ports back, `take_ports` takes all of them
+-- again or changes nothing.
 local request = cjson.decode(ARGV[1])
 local id, guard = request.id, request.guard
 local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'container_id', 'ended_run', 'deleting')
@@ -26,6 +28,18 @@ if guard.job then
 end
 if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
 if guard.after_run and record[4] and record[4] >= guard.after_run then return refuse('run') end
+
+local members = {}
+if request.take_ports or request.free_ports then members = members_of(redis.call('HGET', K.container(id), 'ports')) end
+for _, member in ipairs(members) do
+  local holder = redis.call('HMGET', K.port(member), 'internal_id', 'in_use')
+  if request.take_ports and not holder[1] then return refuse('pool', member) end
+  if request.take_ports and holder[1] ~= id and holder[2] ~= '0' then return refuse('taken', member) end
+end
+for _, member in ipairs(members) do
+  if request.take_ports then take_port(member, id)
+  elseif redis.call('HGET', K.port(member), 'internal_id') == id then release_port(member) end
+end
 
 for name, value in pairs(request.set or {}) do redis.call('HSET', K.container(id), name, value) end
 if request.job then
