@@ -103,19 +103,24 @@ def opened_folder(folder_fd: int, path: bytes) -> Iterator[int]:
 
 @contextmanager
 def opened_file(folder_fd: int, path: bytes, *, follow: bool = True) -> Iterator[int]:
-    """Hold a regular file open for reading.
-
-    Looks at it before opening it for data, so a FIFO cannot make us wait and a device is never touched;
-    raises Conflict for those and for a folder.
-    """
-    nofollow = 0 if follow else os.O_NOFOLLOW
-    with opened(folder_fd, path, os.O_PATH | nofollow) as handle:
-        check_regular(os.fstat(handle).st_mode)
-        fd = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Hold a regular file open for reading (see `open_file`)."""
+    fd = open_file(folder_fd, path, follow=follow)
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def open_file(folder_fd: int, path: bytes, *, follow: bool = True) -> int:
+    """Open a regular file for reading.
+
+    Looks at it before opening it for data, so a FIFO cannot make us wait and a device is never touched;
+    raises Conflict for those and for a folder, PathTraversal for a symlink that leads out (or any, unless `follow`).
+    """
+    nofollow = 0 if follow else os.O_NOFOLLOW
+    with opened(folder_fd, path, os.O_PATH | nofollow) as handle:
+        check_regular(os.fstat(handle).st_mode)
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def check_regular(mode: int) -> None:

@@ -1,0 +1,50 @@
+"""How much an archive may unfold to: bombs are stopped by what really comes out, not by what headers say."""
+
+from __future__ import annotations
+
+from fleet.errors import Invalid, QuotaExceeded
+
+MOST_ENTRIES = 500_000
+_MIB = 1024 * 1024
+# Below this no ratio is suspicious.
+_HARMLESS_BYTES = 64 * _MIB
+_LARGEST_RATIO = 500
+# Holes take no space, so a sparse file may be larger than its volume; reading zeros for ever is another matter.
+_LOGICAL_FACTOR = 16
+
+
+class Allowance:
+    """Counts entries and bytes while an archive of `archive_bytes` is unpacked into a volume of `volume_bytes`."""
+
+    def __init__(self, archive_bytes: int, volume_bytes: int, free_bytes: int) -> None:
+        self._archive_bytes = archive_bytes
+        self._most_logical_bytes = _LOGICAL_FACTOR * volume_bytes
+        self._free_bytes = free_bytes
+        self.entries = 0
+        self.logical_bytes = 0
+        self.stored_bytes = 0
+
+    def take_entry(self) -> None:
+        """One more member; raises Invalid when there are too many."""
+        self.entries += 1
+        if self.entries > MOST_ENTRIES:
+            raise _bomb(f"it holds more than {MOST_ENTRIES} entries")
+
+    def take_bytes(self, size_bytes: int, *, stored: bool) -> None:
+        """More content, `stored` unless it is a hole.
+
+        Raises Invalid for a bomb, QuotaExceeded when it cannot fit.
+        """
+        self.logical_bytes += size_bytes
+        if self.logical_bytes > self._most_logical_bytes:
+            raise _bomb("it unfolds to many times the volume's size")
+        if stored:
+            self.stored_bytes += size_bytes
+        if self.stored_bytes > max(_HARMLESS_BYTES, _LARGEST_RATIO * self._archive_bytes):
+            raise _bomb(f"it unfolds to more than {_LARGEST_RATIO} times its size")
+        if self.stored_bytes > self._free_bytes:
+            raise QuotaExceeded("The archive's content does not fit into the volume; nothing of it was kept.")
+
+
+def _bomb(reason: str) -> Invalid:
+    return Invalid(f"The archive was refused: {reason}.", code="archive_bomb")

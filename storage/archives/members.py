@@ -1,0 +1,69 @@
+"""What an archive says about one of its members, and which names and kinds are refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fleet.errors import Invalid
+
+_DRIVE = re.compile(rb"[A-Za-z]:[/\\]")
+_LONGEST_NAME_BYTES = 255
+_DEEPEST = 200
+_SETUID_OR_SETGID = 0o6000
+
+
+class Kind(Enum):
+    """What a member is. Nothing else comes out of an archive."""
+
+    FILE = auto()
+    FOLDER = auto()
+    SYMLINK = auto()
+    HARDLINK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member. `path` is relative and clean, empty for the destination itself; `target` is a link's."""
+
+    path: bytes
+    kind: Kind
+    mode: int
+    mtime: float
+    size: int = 0
+    target: bytes = b""
+
+
+def member(name: bytes, kind: Kind, mode: int, mtime: float, size: int = 0, target: bytes = b"") -> Member:
+    """A member with everything checked that can be checked without looking at others; raises Invalid."""
+    if kind is Kind.FILE and mode & _SETUID_OR_SETGID:
+        raise refused(f"it holds a setuid or setgid file: {_shown(name)}")
+    if kind is Kind.HARDLINK:
+        target = clean_name(target)
+    if kind is Kind.SYMLINK and (not target or b"\0" in target or len(target) > 4095):
+        raise refused(f"it holds a link that points nowhere: {_shown(name)}")
+    if size < 0:
+        raise refused(f"it says that a file has less than no bytes: {_shown(name)}")
+    return Member(clean_name(name), kind, mode & 0o777, mtime, size, target)
+
+
+def clean_name(name: bytes) -> bytes:
+    """A member's name without `.` and doubled slashes; raises Invalid when it would leave the destination."""
+    if name.startswith((b"/", b"\\")) or _DRIVE.match(name) or b"\0" in name:
+        raise refused(f"it holds an absolute or malformed path: {_shown(name)}")
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts or any(part.replace(b"\\", b"/").split(b"/").count(b"..") for part in parts):
+        raise refused(f"it holds a path that leaves the destination: {_shown(name)}")
+    if len(parts) > _DEEPEST or any(len(part) > _LONGEST_NAME_BYTES for part in parts):
+        raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
+    return b"/".join(parts)
+
+
+def refused(reason: str) -> Invalid:
+    """The error for an archive that will not be unpacked, because `reason`."""
+    return Invalid(f"The archive was refused: {reason}", code="unsafe_archive")
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:100].decode("utf-8", "replace"))

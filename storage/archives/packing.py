@@ -1,0 +1,177 @@
+"""Making an archive of files and folders in a volume."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from fleet.errors import Conflict, LightdError, PathTraversal
+from storage.archives.formats import ArchiveFormat
+from storage.archives.streams import ByteSink, compressed
+from storage.archives.tar_writer import TarWriter
+from storage.archives.zip_writer import ZipWriter
+from storage.beneath import Root, open_file, opened_folder, split
+from storage.copying import check_free
+from storage.draft import drafted
+from storage.failures import described
+from storage.folders import made_folder
+from storage.paths import ROOT
+from storage.walking import Found, walk, walk_one
+
+_CHUNK_BYTES = 1024 * 1024
+_ZEROS = bytes(_CHUNK_BYTES)
+
+Report = Callable[[int, int], None]
+"""Told how many bytes are done and how many there are in all; may raise to cancel."""
+
+
+class MemberWriter(Protocol):
+    """Writes one archive format."""
+
+    def add_folder(self, found: Found) -> None: ...
+    def add_link(self, found: Found, target: bytes) -> None: ...
+    def begin_file(self, found: Found, size: int) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
+    def end_file(self) -> None: ...
+    def finish(self) -> None: ...
+
+
+def compress(
+    root: Root, archive_format: ArchiveFormat, destination: bytes, paths: Sequence[bytes], report: Report | None = None
+) -> int:
+    """Make the archive `destination` of `paths` (none: the whole volume) and return its size in bytes.
+
+    Members are named from the volume's root. The archive appears when it is complete. FIFOs, sockets and what
+    vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
+    """
+    check_free(root, destination)
+    _check_paths(root, paths)
+    folder, name = split(destination)
+    with (
+        made_folder(root, folder) as folder_fd,
+        described(destination),
+        drafted(folder_fd, root.owner, root.room) as draft,
+    ):
+        _pack(root, archive_format, paths, draft, report)
+        size = os.fstat(draft.fd).st_size
+        draft.publish(name, overwrite=False)
+    return size
+
+
+def _total_bytes(root: Root, paths: Sequence[bytes]) -> int:
+    return sum(found.status.st_size for found in _chosen(root, paths) if stat.S_ISREG(found.status.st_mode))
+
+
+def stream_archive(root: Root, archive_format: ArchiveFormat, path: bytes) -> Iterator[bytes]:
+    """An archive of one folder in pieces as they are made; what the reader leaves, is not made.
+
+    Raises NotFound and PathTraversal at once; what fails later ends the stream with that error. `root` must stay
+    open until the iterator is closed.
+    """
+    if path != ROOT:
+        _check_paths(root, [path])
+    reading, writing = os.pipe()
+    failures: list[BaseException] = []
+    paths = [] if path == ROOT else [path]
+
+    def produce() -> None:
+        try:
+            with os.fdopen(writing, "wb", buffering=0) as pipe:
+                _pack(root, archive_format, paths, _WholeWrites(pipe.fileno()), None)
+        except (OSError, LightdError) as error:
+            failures.append(error)
+
+    producer = threading.Thread(target=produce, name="archive")
+    return _pieces(reading, producer, failures)
+
+
+def _pieces(reading: int, producer: threading.Thread, failures: list[BaseException]) -> Iterator[bytes]:
+    producer.start()
+    try:
+        while piece := os.read(reading, _CHUNK_BYTES):
+            yield piece
+    finally:
+        os.close(reading)  # a producer still at work gets EPIPE and ends
+        producer.join()
+    if failures:
+        raise failures[0]
+
+
+class _WholeWrites:
+    """A descriptor as a sink."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def _pack(
+    root: Root, archive_format: ArchiveFormat, paths: Sequence[bytes], sink: ByteSink, report: Report | None
+) -> None:
+    with compressed(sink, archive_format) as stream:
+        writer: MemberWriter = ZipWriter(stream) if archive_format is ArchiveFormat.ZIP else TarWriter(stream)
+        done, total = 0, _total_bytes(root, paths) if report else 0
+        for found in _chosen(root, paths):
+            done += _add(writer, found)
+            if report:
+                report(done, total)
+        writer.finish()
+
+
+def _check_paths(root: Root, paths: Sequence[bytes]) -> None:
+    for path in paths:
+        folder, name = split(path)
+        with described(path), opened_folder(root.fd, folder) as folder_fd:
+            os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+
+
+def _chosen(root: Root, paths: Sequence[bytes]) -> Iterator[Found]:
+    if not paths:
+        with opened_folder(root.fd, ROOT) as root_fd:
+            yield from walk(root_fd)
+    for path in paths:
+        folder, name = split(path)
+        with described(path), opened_folder(root.fd, folder) as folder_fd:
+            yield from walk_one(folder_fd, name, path)
+
+
+def _add(writer: MemberWriter, found: Found) -> int:
+    """Add what was found; returns how many bytes of content that was."""
+    mode = found.status.st_mode
+    if stat.S_ISDIR(mode):
+        writer.add_folder(found)
+    elif stat.S_ISLNK(mode):
+        with suppress(OSError):  # no longer a link
+            writer.add_link(found, os.readlink(found.name, dir_fd=found.folder_fd))
+    elif stat.S_ISREG(mode):
+        return _add_file(writer, found)
+    return 0
+
+
+def _add_file(writer: MemberWriter, found: Found) -> int:
+    """Exactly as many bytes as the file has now: what is cut off meanwhile becomes zeros, what is added is left."""
+    try:
+        fd = open_file(found.folder_fd, found.name, follow=False)
+    except (FileNotFoundError, PathTraversal, Conflict):
+        return 0  # gone, or something else stands there by now
+    try:
+        size = missing = os.fstat(fd).st_size
+        writer.begin_file(found, size)
+        while missing and (chunk := os.read(fd, min(missing, _CHUNK_BYTES))):
+            writer.write(chunk)
+            missing -= len(chunk)
+        while missing:
+            writer.write(_ZEROS[:missing])
+            missing -= min(missing, len(_ZEROS))
+        writer.end_file()
+    finally:
+        os.close(fd)
+    return size

@@ -1,0 +1,322 @@
+"""Archives there and back, with our own reader and the usual tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, QuotaExceeded
+from storage.archives import ArchiveFormat, compress, decompress, stream_archive
+from storage.beneath import Root
+from storage.paths import ROOT
+from storage.volumes import Volumes
+from storage.writing import write_file
+from tests.storage.conftest import OWNER, VOLUME_ID
+from tests.storage.escapes import HARMLESS
+
+
+class CancelledError(Exception):
+    """What a job's progress report raises when it shall end."""
+
+
+FORMATS = list(ArchiveFormat)
+MEBIBYTE = 1024 * 1024
+
+
+def lay_out(folder: Path) -> None:
+    """A tree with everything that must survive."""
+    (folder / "world/region").mkdir(parents=True)
+    (folder / "world/region/r.0.0.mca").write_bytes(os.urandom(300_000))
+    (folder / "world/level.dat").write_bytes(b"level" * 1000)
+    (folder / "world/run.sh").write_text("#!/bin/sh\n")
+    (folder / "world/run.sh").chmod(0o750)
+    (folder / "world/empty").mkdir(mode=0o700)
+    (folder / "world/zero").touch()
+    (folder / "world/current").symlink_to("region/r.0.0.mca")
+    (folder / "world/nowhere").symlink_to("missing")
+    (folder / "world" / ("n" * 255)).write_text("long")
+    for path in [*folder.rglob("*")]:
+        os.utime(path, (1_000_000_001, 1_000_000_001), follow_symlinks=False)
+        os.lchown(path, *OWNER)
+
+
+def described_tree(folder: Path) -> dict[str, tuple[object, ...]]:
+    """What must be the same after a round trip."""
+    described: dict[str, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            described[name] = ("link", os.readlink(path), status.st_uid)
+        else:
+            content = path.read_bytes() if path.is_file() else None
+            described[name] = (stat.filemode(status.st_mode), status.st_uid, int(status.st_mtime), content)
+    return described
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_everything_survives_a_round_trip(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    lay_out(folder)
+    size = compress(root, archive_format, b"saved", [b"world"])
+    assert size == (folder / "saved").stat().st_size
+    assert (folder / "saved").stat().st_uid == OWNER[0]
+    unpacked = decompress(root, b"saved", b"restored/here")
+    assert unpacked.files == 5
+    assert described_tree(folder / "restored/here/world") == described_tree(folder / "world")
+    assert sorted(os.listdir(folder)) == ["restored", "saved", "world"]
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_the_whole_volume_is_archived_without_the_archive_itself(
+    root: Root, folder: Path, archive_format: ArchiveFormat
+) -> None:
+    lay_out(folder)
+    before = described_tree(folder)
+    compress(root, archive_format, b"backup", [])
+    shutil.rmtree(folder / "world")
+    decompress(root, b"backup", ROOT)
+    (folder / "backup").unlink()
+    assert described_tree(folder) == before
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_an_empty_volume_is_an_archive_too(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    compress(root, archive_format, b"empty", [])
+    assert decompress(root, b"empty", b"out").files == 0
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_odd_names_survive_an_archive(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    for name in HARMLESS:
+        if "\\" not in name:
+            write_file(root, b"odd/" + name.encode("utf-8", "surrogateescape"), b"x")
+    expected = sorted(os.listdir(folder / "odd"))
+    compress(root, archive_format, b"a", [b"odd"])
+    decompress(root, b"a", b"out")
+    assert sorted(os.listdir(folder / "out/odd")) == expected
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_sparse_file_stays_sparse(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    with (folder / "sparse").open("wb") as file:
+        file.seek(40 * MEBIBYTE)
+        file.write(b"end")
+    compress(root, archive_format, b"a", [b"sparse"])
+    decompress(root, b"a", b"out")
+    assert (folder / "out/sparse").read_bytes() == (folder / "sparse").read_bytes()
+    assert (folder / "out/sparse").stat().st_blocks * 512 < 2 * MEBIBYTE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("archive_format", [ArchiveFormat.ZIP, ArchiveFormat.TAR_GZ])
+def test_a_file_of_more_than_4_gb_survives(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    with (folder / "large").open("wb") as file:
+        file.write(b"start")
+        file.seek((4 << 30) + 5)
+        file.write(b"end")
+    compress(root, archive_format, b"a", [b"large"])
+    (folder / "large").rename(folder / "old")
+    decompress(root, b"a", b"out")
+    with (folder / "out/large").open("rb") as file:
+        assert file.read(5) == b"start"
+        file.seek((4 << 30) + 5)
+        assert file.read() == b"end"
+    if archive_format is ArchiveFormat.ZIP:
+        with zipfile.ZipFile(folder / "a") as opened:
+            assert opened.getinfo("large").file_size == (4 << 30) + 8
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_our_archives_open_with_the_usual_tools(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    lay_out(folder)
+    compress(root, archive_format, b"a", [b"world"])
+    (folder / "out").mkdir()
+    if archive_format is ArchiveFormat.ZIP:
+        subprocess.run(["unzip", "-q", "../a"], cwd=folder / "out", check=True)
+        with zipfile.ZipFile(folder / "a") as opened:
+            assert opened.testzip() is None
+    else:
+        option = {"tar": "", "tar.gz": "z", "tar.bz2": "j", "tar.zst": "--zstd"}[archive_format]
+        flags = ["--zstd", "-xf"] if option == "--zstd" else [f"-x{option}f"]
+        subprocess.run(["tar", *flags, "../a"], cwd=folder / "out", check=True)
+    if archive_format is ArchiveFormat.ZIP:  # unzip gives everything to who calls it
+        subprocess.run(["chown", "-hR", "1000:1000", "out"], cwd=folder, check=True)
+    assert described_tree(folder / "out/world") == described_tree(folder / "world")
+
+
+@pytest.mark.parametrize(
+    "tool", ["tar", "tar.gz", "tar.bz2", "tar.zst", "tar --sparse", "pax", "zip", "zip -0", "7z", "shutil"]
+)
+def test_archives_of_the_usual_tools_open(root: Root, folder: Path, tool: str) -> None:
+    lay_out(folder)
+    if tool == "tar --sparse":
+        with (folder / "world/sparse").open("wb") as file:
+            file.seek(MEBIBYTE)
+            file.write(b"middle")
+            file.truncate(3 * MEBIBYTE)
+        os.utime(folder / "world/sparse", (1_000_000_001, 1_000_000_001))
+        os.chown(folder / "world/sparse", *OWNER)
+        os.utime(folder / "world", (1_000_000_001, 1_000_000_001))
+    commands = {
+        "tar": ["tar", "cf", "a", "world"],
+        "tar.gz": ["tar", "czf", "a", "world"],
+        "tar.bz2": ["tar", "cjf", "a", "world"],
+        "tar.zst": ["tar", "--zstd", "-cf", "a", "world"],
+        "tar --sparse": ["tar", "--sparse", "-cf", "a", "world"],
+        "pax": ["tar", "--format=pax", "-cf", "a", "world"],
+        "zip": ["zip", "-qry", "a.zip", "world"],
+        "zip -0": ["zip", "-0qry", "a.zip", "world"],
+        "7z": ["7z", "a", "-bd", "-snl", "-tzip", "a.zip", "world"],
+    }
+    if tool == "shutil":
+        shutil.make_archive(str(folder / "a"), "gztar", folder, "world")
+    else:
+        subprocess.run(commands[tool], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    archive = next(name for name in os.listdir(folder) if name.startswith("a"))
+    decompress(root, archive.encode(), b"out")
+    expected = described_tree(folder / "world")
+    found = described_tree(folder / "out/world")
+    if tool == "7z":  # keeps neither the owner's nor the folders' details
+        assert {name: row[-1] for name, row in found.items()} == {name: row[-1] for name, row in expected.items()}
+    else:
+        assert found == expected
+
+
+def test_a_zip_made_on_windows_opens(root: Root, folder: Path) -> None:
+    with zipfile.ZipFile(folder / "a.zip", "w") as made:
+        for name in ("plugins\\config.yml", "plugins\\Xber\\a.txt"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 0
+            made.writestr(info, "x")
+    # Code page 437 has the umlaut at 0x81; zipfile itself would write UTF-8.
+    (folder / "a.zip").write_bytes((folder / "a.zip").read_bytes().replace(b"Xber", b"\x81ber"))
+    decompress(root, b"a.zip", b"out")
+    assert (folder / "out/plugins/config.yml").read_text() == "x"
+    assert (folder / "out/plugins/über/a.txt").read_text() == "x"
+
+
+def test_hard_links_in_a_tar_open(root: Root, folder: Path) -> None:
+    (folder / "one").write_text("x")
+    os.link(folder / "one", folder / "two")
+    subprocess.run(["tar", "cf", "a", "one", "two"], cwd=folder, check=True)
+    decompress(root, b"a", b"out")
+    assert (folder / "out/one").read_text() == (folder / "out/two").read_text() == "x"
+
+
+def test_the_format_is_told_by_content_not_by_name(root: Root, folder: Path) -> None:
+    lay_out(folder)
+    compress(root, ArchiveFormat.TAR_ZST, b"photo.zip", [b"world"])
+    decompress(root, b"photo.zip", b"out")
+    assert (folder / "out/world/level.dat").exists()
+    write_file(root, b"text", b"hello, this is no archive" * 100)
+    with pytest.raises(Invalid):
+        decompress(root, b"text", b"other")
+
+
+def test_files_are_replaced_and_folders_merged(root: Root, folder: Path) -> None:
+    write_file(root, b"world/a", b"new")
+    compress(root, ArchiveFormat.TAR_GZ, b"saved", [b"world"])
+    write_file(root, b"world/a", b"old")
+    write_file(root, b"world/b", b"kept")
+    (folder / "world/a").unlink()
+    (folder / "world/a").symlink_to("b")
+    decompress(root, b"saved", ROOT)
+    assert (folder / "world/a").read_text() == "new" and not (folder / "world/a").is_symlink()
+    assert (folder / "world/b").read_text() == "kept"
+
+
+def test_a_conflict_moves_nothing(root: Root, folder: Path) -> None:
+    write_file(root, b"world/a/x", b"new")
+    write_file(root, b"world/z", b"new")
+    compress(root, ArchiveFormat.ZIP, b"saved", [b"world"])
+    shutil.rmtree(folder / "world")
+    write_file(root, b"world/z", b"old")
+    write_file(root, b"world/a", b"a file where a folder must go")
+    with pytest.raises(Conflict):
+        decompress(root, b"saved", ROOT)
+    assert (folder / "world/z").read_text() == "old"
+    assert sorted(os.listdir(folder)) == ["saved", "world"]
+
+
+def test_an_archive_goes_to_a_free_path_and_of_paths_that_exist(root: Root, folder: Path) -> None:
+    write_file(root, b"a", b"x")
+    with pytest.raises(AlreadyExists):
+        compress(root, ArchiveFormat.ZIP, b"a", [])
+    with pytest.raises(NotFound):
+        compress(root, ArchiveFormat.ZIP, b"b", [b"missing"])
+    (folder / "link").symlink_to("/etc")
+    for call in (
+        lambda: compress(root, ArchiveFormat.ZIP, b"link/b", []),
+        lambda: compress(root, ArchiveFormat.ZIP, b"b", [b"link/passwd"]),
+        lambda: decompress(root, b"link/passwd", b"out"),
+        lambda: decompress(root, b"a", b"link/out"),
+    ):
+        with pytest.raises((PathTraversal, Invalid)):
+            call()
+    assert sorted(os.listdir(folder)) == ["a", "link"]
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_cancelled_or_failing_archive_leaves_nothing(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    lay_out(folder)
+
+    def cancel(done: int, total: int) -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        compress(root, archive_format, b"a", [], cancel)
+    assert os.listdir(folder) == ["world"]
+    compress(root, archive_format, b"a", [])
+    with pytest.raises(CancelledError):
+        decompress(root, b"a", b"out", cancel)
+    assert sorted(os.listdir(folder)) == ["a", "world"]
+
+
+def test_progress_ends_at_the_whole(root: Root, folder: Path) -> None:
+    lay_out(folder)
+    told: list[tuple[int, int]] = []
+    compress(root, ArchiveFormat.TAR_GZ, b"a", [], lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] > 300_000
+    assert told == sorted(told)
+
+
+def test_an_archive_that_does_not_fit_leaves_nothing(volumes: Volumes, loop_folder: Path) -> None:
+    (loop_folder / "noise").write_bytes(os.urandom(14 * MEBIBYTE))
+    with volumes.opened(VOLUME_ID) as root:
+        with pytest.raises(QuotaExceeded):
+            compress(root, ArchiveFormat.TAR_GZ, b"a", [])
+        assert os.listdir(loop_folder) == ["noise"]
+        (loop_folder / "noise").write_bytes(os.urandom(9 * MEBIBYTE))
+        compress(root, ArchiveFormat.ZIP, b"a", [b"noise"])
+        with pytest.raises(QuotaExceeded):
+            decompress(root, b"a", b"out")
+    assert sorted(os.listdir(loop_folder)) == ["a", "noise"]
+
+
+@pytest.mark.parametrize("archive_format", [ArchiveFormat.ZIP, ArchiveFormat.TAR_GZ])
+def test_a_folder_is_streamed(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    lay_out(folder)
+    content = b"".join(stream_archive(root, archive_format, b"world"))
+    (folder / "streamed").write_bytes(content)
+    decompress(root, b"streamed", b"out")
+    assert described_tree(folder / "out/world") == described_tree(folder / "world")
+    abandoned = stream_archive(root, archive_format, ROOT)
+    next(abandoned)
+    abandoned.close()  # type: ignore[attr-defined]
+    with pytest.raises(NotFound):
+        stream_archive(root, archive_format, b"missing")
+
+
+def test_fifos_and_sockets_are_left_out(root: Root, folder: Path) -> None:
+    write_file(root, b"world/a", b"x")
+    os.mkfifo(folder / "world/pipe")
+    compress(root, ArchiveFormat.TAR, b"saved", [])
+    with tarfile.open(folder / "saved") as made:
+        assert made.getnames() == ["world", "world/a"]

@@ -1,0 +1,259 @@
+"""Archives that want out, or too much: refused whole, with nothing left behind."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import random
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from fleet.errors import Invalid, LightdError, QuotaExceeded
+from storage.archives import ArchiveFormat, compress, decompress
+from storage.beneath import Root
+from storage.volumes import Volumes
+from storage.writing import write_file
+from tests.storage.conftest import VOLUME_ID
+from tests.storage.swapping import SECRET, keep_calling, lay_trap, swapping
+
+MEBIBYTE = 1024 * 1024
+
+
+def tar_of(*members: tuple[str, dict[str, object], bytes]) -> bytes:
+    """A tar of (name, header fields, content)."""
+    parts = []
+    for name, fields, content in members:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        for key, value in fields.items():
+            setattr(info, key, value)
+        parts += [info.tobuf(tarfile.GNU_FORMAT), content, bytes(-len(content) % 512)]
+    return b"".join([*parts, bytes(1024)])
+
+
+def zip_of(*members: tuple[str, int, bytes]) -> bytes:
+    """A zip of (name, Unix mode with type, content)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            made.writestr(info, content)
+    return buffer.getvalue()
+
+
+def link(name: str, target: str) -> tuple[str, dict[str, object], bytes]:
+    return name, {"type": tarfile.SYMTYPE, "linkname": target}, b""
+
+
+def hard(name: str, target: str) -> tuple[str, dict[str, object], bytes]:
+    return name, {"type": tarfile.LNKTYPE, "linkname": target}, b""
+
+
+def file(name: str, content: bytes = b"owned") -> tuple[str, dict[str, object], bytes]:
+    return name, {}, content
+
+
+S_IFLNK, S_IFIFO, S_IFREG, S_IFCHR = 0o120777, 0o010644, 0o100644, 0o020666
+
+HOSTILE: dict[str, bytes] = {
+    "tar slip": tar_of(file("../slipped")),
+    "deep tar slip": tar_of(file("a/b/../../../slipped")),
+    "hidden tar slip": tar_of(file("a/.."), file("x")),
+    "absolute tar": tar_of(file("/tmp/slipped")),
+    "backslash tar slip": tar_of(file("..\\slipped")),
+    "drive tar": tar_of(file("C:\\slipped")),
+    "tar link out": tar_of(link("a", "../..")),
+    "tar absolute link": tar_of(link("a", "/etc/passwd")),
+    "tar link then file through it": tar_of(link("a", "b"), file("a/slipped")),
+    "tar link out then file through it": tar_of(link("a", "/tmp"), file("a/slipped")),
+    "tar file then link over it": tar_of(file("a"), link("a", "b")),
+    "tar link over a folder": tar_of(file("a/x"), link("a", "b")),
+    "tar links that climb together": tar_of(
+        file("d/e/f/x"), link("d/e/f/up", "../.."), link("out", "d/e/f/up/../../secret.txt")
+    ),
+    "tar links in circles": tar_of(link("a", "b"), link("b", "a")),
+    "tar link through a link": tar_of(link("a", "."), link("a/b", "x")),
+    "tar hard link out": tar_of(hard("a", "../secret.txt")),
+    "tar hard link absolute": tar_of(hard("a", "/etc/passwd")),
+    "tar hard link to a link": tar_of(link("a", "b"), hard("c", "a")),
+    "tar hard link through a link": tar_of(file("d/x"), link("l", "d"), hard("c", "l/../../secret.txt")),
+    "tar hard link to nothing": tar_of(hard("a", "missing")),
+    "tar duplicate": tar_of(file("a"), file("a")),
+    "tar file in a file": tar_of(file("a"), file("a/b")),
+    "tar device": tar_of(("a", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}, b"")),
+    "tar block device": tar_of(("a", {"type": tarfile.BLKTYPE}, b"")),
+    "tar fifo": tar_of(("a", {"type": tarfile.FIFOTYPE}, b"")),
+    "tar setuid": tar_of(("a", {"mode": 0o4755}, b"x")),
+    "tar setgid": tar_of(("a", {"mode": 0o2755}, b"x")),
+    "tar long name": tar_of(file("n" * 256)),
+    "tar cut in content": tar_of(file("a", b"x" * 5000))[:2000],
+    "tar cut in header": tar_of(file("a"), file("b"))[:1200],
+    "tar without its end": tar_of(file("a"))[:1024],
+    "tar with a broken second header": tar_of(file("a"), file("b"))[:1024] + b"broken" * 400,
+    "tar that lies about size": tar_of(("a", {"size": 10**12}, b"x")),
+    "tar with a huge long name": tar_of(("././@LongLink", {"type": tarfile.GNUTYPE_LONGNAME, "size": 10**9}, b"")),
+    "zip slip": zip_of(("../slipped", S_IFREG, b"x")),
+    "zip absolute": zip_of(("/tmp/slipped", S_IFREG, b"x")),
+    "zip link out": zip_of(("a", S_IFLNK, b"../..")),
+    "zip absolute link": zip_of(("a", S_IFLNK, b"/etc/passwd")),
+    "zip link then file": zip_of(("a", S_IFLNK, b"b"), ("a/slipped", S_IFREG, b"x")),
+    "zip long link": zip_of(("a", S_IFLNK, b"x" * 5000)),
+    "zip empty link": zip_of(("a", S_IFLNK, b"")),
+    "zip fifo": zip_of(("a", S_IFIFO, b"")),
+    "zip device": zip_of(("a", S_IFCHR, b"")),
+    "zip setuid": zip_of(("a", 0o104755, b"x")),
+    "zip cut off": zip_of(("a", S_IFREG, os.urandom(5000)))[:3000],
+    "gzip cut off": gzip.compress(tar_of(file("a", os.urandom(9000))))[:5000],
+    "gzip wrong checksum": gzip.compress(tar_of(file("a")))[:-8] + bytes(8),
+    "bzip2 cut off": bz2.compress(tar_of(file("a", os.urandom(9000))))[:5000],
+    "zstd cut off": zstandard.compress(tar_of(file("a", os.urandom(9000))))[:5000],
+    "gzip of noise": gzip.compress(os.urandom(5000)),
+    "zstd of nothing": zstandard.compress(b""),
+    "nothing": b"",
+    "one byte": b"P",
+}
+
+
+def zip_lying_about_size() -> bytes:
+    made = bytearray(zip_of(("a", S_IFREG, b"x" * 10_000)))
+    at = made.rfind(b"PK\x01\x02")
+    struct.pack_into("<L", made, at + 24, 5)
+    return bytes(made)
+
+
+def zip_with_wrong_checksum() -> bytes:
+    made = bytearray(zip_of(("a", S_IFREG, b"x" * 10_000)))
+    at = made.rfind(b"PK\x01\x02")
+    struct.pack_into("<L", made, at + 16, 5)
+    return bytes(made)
+
+
+def zip_twice_the_same() -> bytes:
+    made = zip_of(("a", S_IFREG, b"x"), ("b", S_IFREG, b"x"))
+    return made.replace(b"b", b"a")
+
+
+def encrypted_zip() -> bytes:
+    made = bytearray(zip_of(("a", S_IFREG, b"x")))
+    made[6] |= 1
+    made[made.rfind(b"PK\x01\x02") + 8] |= 1
+    return bytes(made)
+
+
+HOSTILE |= {
+    "zip lying about size": zip_lying_about_size(),
+    "zip wrong checksum": zip_with_wrong_checksum(),
+    "zip duplicate": zip_twice_the_same(),
+    "zip encrypted": encrypted_zip(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused_whole(root: Root, folder: Path, name: str) -> None:
+    write_file(root, b"archive", HOSTILE[name])
+    with pytest.raises(Invalid):
+        decompress(root, b"archive", b"out")
+    assert os.listdir(folder) == ["archive"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["secret.txt", "volume"]
+    assert not Path("/tmp/slipped").exists()
+
+
+def bomb_of_zeros(size: int) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    header = tarfile.TarInfo("a")
+    header.size = size
+    parts = [packer.compress(header.tobuf(tarfile.GNU_FORMAT))]
+    parts += [packer.compress(bytes(MEBIBYTE)) for _ in range(size // MEBIBYTE)]
+    return b"".join([*parts, packer.compress(bytes(1024)), packer.flush()])
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "zeros without end": lambda: bomb_of_zeros(600 * MEBIBYTE),
+    "zeros after the end": lambda: gzip.compress(tar_of(file("a")) + bytes(600 * MEBIBYTE), 1),
+    "text that repeats": lambda: gzip.compress(tar_of(file("a", b"bomb" * (20 * MEBIBYTE)))),
+    "zip that repeats": lambda: zip_of(("a", S_IFREG, b"bomb" * (20 * MEBIBYTE))),
+    "many empty files": lambda: gzip.compress(b"".join(_headers(500_001)) + bytes(1024), 1),
+}
+
+
+def _headers(count: int) -> list[bytes]:
+    return [tarfile.TarInfo(f"{number // 1000}/{number}").tobuf(tarfile.USTAR_FORMAT) for number in range(count)]
+
+
+@pytest.mark.parametrize("name", [name for name in BOMBS if name != "many empty files"])
+def test_a_bomb_is_refused_whole(volumes: Volumes, loop_folder: Path, name: str) -> None:
+    with volumes.opened(VOLUME_ID) as root:
+        write_file(root, b"bomb", BOMBS[name]())
+        with pytest.raises((Invalid, QuotaExceeded)):
+            decompress(root, b"bomb", b"out")
+    assert os.listdir(loop_folder) == ["bomb"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_too_many_entries_are_refused(root: Root, folder: Path) -> None:
+    write_file(root, b"bomb", BOMBS["many empty files"]())
+    with pytest.raises(Invalid, match="entries"):
+        decompress(root, b"bomb", b"out")
+    assert os.listdir(folder) == ["bomb"]
+
+
+@pytest.mark.parametrize("rounds", [300, pytest.param(5000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+def test_changed_bytes_never_crash_hang_or_escape(root: Root, folder: Path, rounds: int) -> None:
+    good = tar_of(file("d/a", b"x" * 3000), link("l", "d"), hard("h", "d/a"), file("n" * 200))
+    zipped = zip_of(("d/a", S_IFREG, b"x" * 3000), ("l", S_IFLNK, b"d"))
+    seeds = [good, gzip.compress(good), bz2.compress(good), zstandard.compress(good), zipped]
+    chance = random.Random(20261123)
+    for _ in range(rounds):
+        changed = bytearray(chance.choice(seeds))
+        for _ in range(chance.randint(1, 8)):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del changed[chance.randrange(len(changed)) :]
+        (folder / "archive").write_bytes(changed)
+        with suppress(LightdError):
+            decompress(root, b"archive", b"out")
+        names = set(os.listdir(folder))
+        assert names <= {"archive", "out"}
+        if "out" in names:
+            os.rename(folder / "out", folder.parent / "done")
+            os.system(f"rm -rf {folder.parent / 'done'}")
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["secret.txt", "volume"]
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(12, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
+def test_no_archive_escapes_while_folders_are_swapped(root: Root, folder: Path, seconds: int) -> None:
+    outside = lay_trap(folder)
+    write_file(root, b"harmless", b"x")
+    compress(root, ArchiveFormat.TAR_GZ, b"saved", [b"harmless"])
+    turn = iter(range(10**9))
+
+    def pack() -> None:
+        name = b"packed-%d" % next(turn)
+        with suppress(LightdError):
+            compress(root, ArchiveFormat.TAR, name, [b"dir", b"up"])
+        if (path := folder / name.decode()).exists():
+            assert SECRET.encode() not in path.read_bytes()
+            path.unlink()
+
+    def unpack() -> None:
+        with suppress(LightdError):
+            decompress(root, b"saved", b"dir")
+
+    with swapping(folder):
+        counts = keep_calling({"pack": pack, "unpack": unpack}, seconds)
+    assert min(counts.values()) > 10, counts
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    assert (outside / "file").read_text() == SECRET
