@@ -21,17 +21,6 @@ ROLE_INSTALL = "install"
 NEVER_RUN = "0" * 20
 """The `run` of a container that was never started."""
 
-
-def server_name(container_id: str) -> str:
-    """The engine's name for a container's server."""
-    return f"lightd-{container_id}"
-
-
-def install_name(container_id: str) -> str:
-    """The engine's name for the container that runs its install script."""
-    return f"lightd-{container_id}-install"
-
-
 OnProgress = Callable[[float | None], None]
 """Told how far a pull is, from 0 to 1, None where unknown, at least twice a second; may raise to end the pull."""
 
