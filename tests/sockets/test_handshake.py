@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -141,17 +141,22 @@ def test_tokens_in_urls_are_never_logged(api: Api, name: str) -> None:
     assert api.token not in api.log()
 
 
-def test_at_the_limit_sockets_are_refused_and_rest_goes_on(folder: Path) -> None:
-    for api in running_api(folder, LIGHTD_SOCKET_LIMIT="3"):
-        sockets = [api.socket("c") for _ in range(3)]
-        answer = refused(api.url("c"))
-        assert answer.status_code == 503
-        assert answer.json()["code"] == "socket_limit"
-        assert int(answer.headers["retry-after"]) > 0
-        assert requests.get(f"http://{api.address}/healthz", timeout=2).ok
-        sockets.pop().close()
-        eventually(lambda: api.held()["clients"] == 2, within_seconds=5, what="a free place")
-        with api.socket("c"):
-            pass
-        for socket in sockets:
-            socket.close()
+@pytest.fixture
+def small_api(folder: Path) -> Iterator[Api]:
+    """An API that takes three sockets."""
+    yield from running_api(folder, LIGHTD_SOCKET_LIMIT="3")
+
+
+def test_at_the_limit_sockets_are_refused_and_rest_goes_on(small_api: Api) -> None:
+    sockets = [small_api.socket("c") for _ in range(3)]
+    answer = refused(small_api.url("c"))
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "socket_limit"
+    assert int(answer.headers["retry-after"]) > 0
+    assert requests.get(f"http://{small_api.address}/healthz", timeout=2).ok
+    sockets.pop().close()
+    eventually(lambda: small_api.held()["clients"] == 2, within_seconds=5, what="a free place")
+    with small_api.socket("c"):
+        pass
+    for socket in sockets:
+        socket.close()

@@ -50,7 +50,7 @@ def wait_for_error(socket: EventSocket, text: str) -> str:
 
 def test_commands_arrive_in_order_each_once_with_one_newline(api: Api, name: str) -> None:
     api.create(name)
-    with agent(api, lambda order: "") as taken, api.socket(name) as socket:
+    with agent(api, lambda _: "") as taken, api.socket(name) as socket:
         socket.wait_for_state("running")
         for number in range(40):
             socket.send({"event": "send_command", "command": f"say {number}" + ("\n" if number % 2 else "")})
@@ -62,28 +62,42 @@ def test_commands_arrive_in_order_each_once_with_one_newline(api: Api, name: str
 
 def test_a_command_that_the_terminal_does_not_take_is_an_error(api: Api, name: str) -> None:
     api.create(name)
-    with agent(api, lambda order: "not accepting input"), api.socket(name) as socket:
+    with agent(api, lambda _: "not accepting input"), api.socket(name) as socket:
         socket.send({"event": "send_command", "command": "stop"})
         wait_for_error(socket, "not accepting input")
 
 
 @pytest.mark.parametrize(
     "command",
-    ["two\nlines", "bell\x07", "\x03", "tab\tinside", "delete\x7f", "next\u2028line", "c1\x9b31m", "x" * 4001, "ä" * 2001]
-    + ["\ud800", "trailing\n\n", 5, None, ["a"]],
+    [
+        "two\nlines",
+        "bell\x07",
+        "\x03",
+        "tab\tinside",
+        "delete\x7f",
+        "next\u2028line",
+        "c1\x9b31m",
+        "x" * 4001,
+        "ä" * 2001,
+        "�",
+        "trailing\n\n",
+        5,
+        None,
+        ["a"],
+    ],
 )
 def test_a_command_that_is_not_one_plain_line_is_refused(api: Api, name: str, command: Any) -> None:
     api.create(name)
-    with agent(api, lambda order: "") as taken, api.socket(name) as socket:
+    with agent(api, lambda _: "") as taken, api.socket(name) as socket:
         socket.send({"event": "send_command", "command": command})
         wait_for_error(socket, "command")
         assert taken == []
 
 
-@pytest.mark.parametrize("command", ["x" * 4000, "ä" * 2000, "x" * 4000 + "\n", "", "say 🎮 \\ \"hi\""])
+@pytest.mark.parametrize("command", ["x" * 4000, "ä" * 2000, "x" * 4000 + "\n", "", 'say 🎮 \\ "hi"'])
 def test_a_command_of_up_to_4000_bytes_is_delivered(api: Api, name: str, command: str) -> None:
     api.create(name)
-    with agent(api, lambda order: "") as taken, api.socket(name) as socket:
+    with agent(api, lambda _: "") as taken, api.socket(name) as socket:
         socket.send({"event": "send_command", "command": command})
         eventually(lambda: taken, within_seconds=5, what="the command")
         assert taken[0]["data"] == command.removesuffix("\n") + "\n"
@@ -149,8 +163,21 @@ def test_a_wrong_number_of_lines_is_an_error(api: Api, name: str, lines: Any) ->
 
 @pytest.mark.parametrize(
     "message",
-    ["", "{", "null", "5", '"text"', "[]", "{}", '{"event": 5}', '{"event": "fly"}', "[" * 30000, '{"event": "\\ud800"}']
-    + [json.dumps({"event": "x" * 60000}), '{"event": ["power"]}'],
+    [
+        "",
+        "{",
+        "null",
+        "5",
+        '"text"',
+        "[]",
+        "{}",
+        '{"event": 5}',
+        '{"event": "fly"}',
+        "[" * 30000,
+        '{"event": "\\ud800"}',
+        json.dumps({"event": "x" * 60000}),
+        '{"event": ["power"]}',
+    ],
 )
 def test_a_message_that_makes_no_sense_is_an_error_and_the_socket_stays(api: Api, name: str, message: str) -> None:
     api.create(name)
@@ -163,16 +190,15 @@ def test_a_message_that_makes_no_sense_is_an_error_and_the_socket_stays(api: Api
 
 def test_too_many_messages_are_dropped_and_told(api: Api, name: str) -> None:
     api.create(name)
-    with agent(api, lambda order: "") as taken, api.socket(name) as socket:
-        for number in range(400):
-            socket.send({"event": "request_logs", "lines": 1} if number < 399 else {"event": "request_logs"})
+    with api.socket(name) as socket:
+        for _ in range(400):
+            socket.send({"event": "request_logs", "lines": 1})
         wait_for_error(socket, "too many messages")
         assert len([event for event in socket.events if event["event"] == "logs"]) < 200
-        eventually(lambda: _is_answered(socket), within_seconds=5, what="an answer after a pause")
-        assert taken == []
+        eventually(lambda: _is_served(socket), within_seconds=5, what="an answer after a pause")
 
 
-def _is_answered(socket: EventSocket) -> bool:
+def _is_served(socket: EventSocket) -> bool:
     before = len(socket.events)
     socket.send({"event": "request_logs", "lines": 1})
-    return socket.wait_for(lambda event: True, start=before)["event"] == "logs"
+    return bool(socket.wait_for(lambda _: True, start=before)["event"] == "logs")

@@ -1,0 +1,216 @@
+"""What sockets live through, and what ends them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from fleet import messages
+from fleet.console import Append
+from tests.sockets.conftest import Api
+from tests.support.deadline import eventually
+from tests.support.event_socket import EventSocket
+
+LINES_PER_SECOND = 100
+
+
+class Printer:
+    """Prints numbered lines, keeping on over store outages as an agent does: what was not stored is sent again."""
+
+    def __init__(self, api: Api, container_id: str) -> None:
+        self.count = 0
+        self._api = api
+        self._container_id = container_id
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Printer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._ended.wait(1 / LINES_PER_SECOND):
+            try:
+                self._append(self.count)
+            except redis.RedisError:
+                continue
+            self.count += 1
+
+    def _append(self, number: int) -> None:
+        before = f"at-{number - 1}" if number else ""
+        item = Append(self._container_id, "printer", before, f"at-{number}", f"line {number}\n".encode())
+        self._api.console.append([item])
+
+
+def numbers(socket: EventSocket) -> list[int]:
+    return [int(line.removeprefix("line ")) for line in socket.console_text().splitlines()]
+
+
+def outage(api: Api, what: str) -> Callable[[], None]:
+    """Something that takes a store away and brings it back."""
+
+    def restart_stream() -> None:
+        api.stream.stop()
+        time.sleep(1)  # how long the outage lasts, not a wait for anything
+        api.stream.start()
+
+    def restart_both() -> None:
+        for store in (api.stream, api.record):
+            store.stop()
+        for store in (api.stream, api.record):
+            store.start()
+
+    def freeze_stream() -> None:
+        assert api.stream.process is not None
+        api.stream.process.send_signal(signal.SIGSTOP)
+        time.sleep(7)  # how long the outage lasts, not a wait for anything
+        api.stream.process.send_signal(signal.SIGCONT)
+
+    def drop_connections() -> None:
+        for store in (api.stream, api.record):
+            client = redis.Redis.from_url(store.url)
+            client.client_kill_filter(_type="pubsub")
+            client.close()
+
+    return {"restart": restart_stream, "both": restart_both, "freeze": freeze_stream, "drop": drop_connections}[what]
+
+
+@pytest.mark.parametrize("what", ["restart", "both", "freeze", "drop"])
+def test_every_line_comes_once_and_in_order_over_an_outage(own_api: Api, what: str) -> None:
+    api = own_api
+    api.create("c")
+    sockets = [api.socket("c", since=0) for _ in range(5)]
+    for socket in sockets:
+        socket.wait_for_state("running")
+    with Printer(api, "c") as printer:
+        sockets[0].wait_for_console("line 20\n")
+        outage(api, what)()
+        goal = printer.count + 50
+        eventually(lambda: printer.count >= goal, within_seconds=20, what="more lines after the outage")
+    last = printer.count - 1
+    for socket in sockets:
+        socket.wait_for(lambda event: event["event"] == "console" and f"line {last}\n" in event["data"], 20)
+        assert numbers(socket) == list(range(printer.count))
+        assert not [event for event in socket.events if event["event"] == "daemon_message"]
+        socket.close()
+
+
+def test_events_of_an_outage_are_told_once_when_it_is_over(own_api: Api) -> None:
+    api = own_api
+    api.create("c")
+    with api.socket("c") as socket:
+        socket.wait_for_state("running")
+        client = redis.Redis.from_url(api.record.url)
+        api.containers.tell("c", messages.daemon("before"))
+        socket.wait_for(lambda event: event["data"] == "before")
+        with client.pipeline(transaction=True) as pipe:
+            pipe.client_kill_filter(_type="pubsub")
+            pipe.execute()
+        for number in range(300):
+            api.containers.tell("c", messages.daemon(f"message {number}"))
+        socket.wait_for(lambda event: event["data"] == "message 299")
+        told = [event["data"] for event in socket.events if event["event"] == "daemon_message"]
+        assert told == ["before", *(f"message {number}" for number in range(300))]
+        client.close()
+
+
+def test_more_events_than_are_kept_end_in_the_current_state(own_api: Api) -> None:
+    api = own_api
+    api.create("c")
+    with api.socket("c") as socket:
+        socket.wait_for_state("running")
+        api.containers.tell("c", messages.daemon("before"))
+        socket.wait_for(lambda event: event["data"] == "before")
+        assert api.record.process is not None
+        with redis.Redis.from_url(api.record.url) as client:
+            client.client_kill_filter(_type="pubsub")
+            for number in range(2000):
+                api.containers.tell("c", messages.daemon(f"message {number}"))
+            api.containers.tell("c", messages.event(messages.RUNNING))
+        socket.wait_for(lambda event: event["data"] in ("message 1999", "running"), start=2)
+        api.containers.tell("c", messages.daemon("after"))
+        socket.wait_for(lambda event: event["data"] == "after")
+
+
+def test_a_revoked_token_closes_its_sockets_within_five_seconds(api: Api, name: str) -> None:
+    secret, token = api.tokens.issue(600)
+    other_secret, _ = api.tokens.issue(600)
+    with api.socket(name, token=secret) as revoked, api.socket(name, token=other_secret) as other:
+        revoked.wait_for(lambda _: True)
+        api.tokens.revoke(token.id)
+        assert revoked.wait_closed(5) == 4401
+        other.send({"event": "fly"})
+        other.wait_for(lambda event: "Unknown event" in event["data"])
+
+
+def test_an_expired_token_closes_its_sockets_within_five_seconds(api: Api, name: str) -> None:
+    secret, _ = api.tokens.issue(2)
+    single_use, _ = api.tokens.issue(2, remove_on_use=True)
+    with api.socket(name, token=secret) as expired, api.socket(name, token=single_use) as consumed:
+        assert expired.wait_closed(7) == 4401
+        assert consumed.wait_closed(7) == 4401
+
+
+def test_a_new_master_token_closes_the_sockets_of_the_old_one(own_api: Api) -> None:
+    with own_api.socket("c") as socket:
+        socket.wait_for(lambda _: True)
+        own_api.tokens.set_master("lightd_" + "n" * 30)
+        assert socket.wait_closed(5) == 4401
+
+
+def test_sigterm_closes_all_sockets_with_1001_within_two_seconds(own_api: Api) -> None:
+    sockets = [own_api.socket("c") for _ in range(50)]
+    for socket in sockets:
+        socket.wait_for(lambda _: True)
+    began = time.monotonic()
+    own_api.terminate()
+    assert {socket.wait_closed(5) for socket in sockets} == {1001}
+    assert time.monotonic() - began < 2
+    own_api.wait_ended(5)
+    for socket in sockets:
+        socket.close()
+
+
+@pytest.mark.slow
+def test_a_store_that_stays_away_closes_sockets_with_4503_after_half_a_minute(own_api: Api) -> None:
+    with own_api.socket("c") as socket:
+        socket.wait_for(lambda _: True)
+        own_api.stream.stop()
+        began = time.monotonic()
+        assert socket.wait_closed(45) == 4503
+        assert time.monotonic() - began > 25
+
+
+def test_two_hundred_connections_leave_nothing_behind(own_api: Api) -> None:
+    api = own_api
+    names = [f"c{number}" for number in range(10)]
+    for name in names:
+        api.create(name)
+        api.print(name, "hello")
+    with api.socket(names[0], since=0) as socket:
+        socket.wait_for_console("hello")
+    before = eventually(lambda: _at_rest(api), within_seconds=10, what="rest")
+    for number in range(200):
+        with api.socket(names[number % 10], since=0) as socket:
+            if number % 3:
+                socket.wait_for_console("hello")
+    after = eventually(lambda: _at_rest(api), within_seconds=10, what="rest")
+    assert after["greenlets"] <= before["greenlets"]
+    assert after["descriptors"] <= before["descriptors"] + 2
+    assert api.redis.execute_command("PUBSUB", "CHANNELS") == []
+    with redis.Redis.from_url(api.stream.url) as client:
+        assert client.execute_command("PUBSUB", "CHANNELS") == []
+
+
+def _at_rest(api: Api) -> dict[str, int]:
+    held = api.held()
+    return held if held["clients"] == held["watches"] == 0 else {}
