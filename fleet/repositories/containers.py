@@ -147,6 +147,16 @@ class ContainerRepository:
         }
         return self._scripts.run("transition", request)[0] == "ok"
 
+    def adopt(self, container: Container, run: str) -> bool:
+        """A run that nobody asked for was found: the container is `running`. False when the record has changed."""
+        request = {
+            "id": container.internal_id,
+            "guard": {"states": [container.state], "engine_id": container.container_id, "after_run": run},
+            "set": _changes({"state": State.RUNNING, "run": run}, time.time()),
+            "messages": [] if container.state is State.RUNNING else [messages.event(messages.RUNNING)],
+        }
+        return self._scripts.run("transition", request)[0] == "ok"
+
     def exited(self, container_id: str, node: str, engine_id: str, run: Run) -> tuple[bool, str]:
         """The process has ended. Answers whether that was news, and the id of a restart that now goes on, or ''."""
         now = time.time()

@@ -1,0 +1,115 @@
+"""The agent as a whole: its parts, and the threads that keep them going."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fleet import messages
+from fleet.console import Console
+from fleet.models import Job
+from fleet.orders import Orders
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import JobRepository
+from fleet.repositories.nodes import NodeRepository
+from fleet.repositories.volumes import VolumeRepository
+from fleet.settings import Settings
+from fleet.store import Stores
+from storage.volumes import Volumes
+from worker.agent.alignment import Alignment
+from worker.agent.consoles import Consoles
+from worker.agent.duty import OUTAGES, keep_doing
+from worker.agent.events import EngineEvent, EngineEvents
+from worker.agent.exits import Exits
+from worker.agent.firewall import Firewall
+from worker.agent.heartbeat import ANNOUNCE_SECONDS, BEAT_SECONDS, Heartbeat
+from worker.agent.inbox import Inbox
+from worker.agent.inputs import Inputs
+from worker.agent.kills import Kills
+from worker.agent.leftovers import Leftovers
+from worker.agent.reconcile import Reconciler
+from worker.agent.starts import Starts
+from worker.agent.strays import Strays
+from worker.agent.sweeper import Sweeper
+from worker.runtime.base import ROLE_SERVER, Runtime
+
+_NETWORK_SECONDS = 60.0
+_LEFTOVER_SECONDS = 30.0
+_TERMINAL_SECONDS = 10.0
+_GAP = messages.daemon("Some output is missing: it was written faster than it could be read.")
+
+
+class Agent:
+    """Everything that a host does without being asked, and what cannot wait for a queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        runtime: Runtime,
+        dispatch: Callable[[Job], None],
+        beat: Callable[[str, str], None],
+    ) -> None:
+        node = settings.node
+        self._settings = settings
+        self._runtime = runtime
+        self._containers = ContainerRepository(stores.record)
+        jobs = JobRepository(stores.record, stores.blocking)
+        nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
+        orders = Orders(stores.record, stores.blocking)
+
+        self.consoles = Consoles(Console(stores.stream_bytes), self._tell_gap)
+        self.starts = Starts(self._containers)
+        exits = Exits(node, self._containers, jobs, self.consoles, self.starts, dispatch)
+        self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits)
+        strays = Strays(runtime, self._containers, nodes, settings.data / "generation")
+        self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays)
+        self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
+        self.inputs = Inputs(settings.engine, runtime, orders)
+        self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs)
+        self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey)
+        self.heartbeat = Heartbeat(settings, runtime, nodes, beat)
+        self.leftovers = Leftovers(node, VolumeRepository(stores.record), Volumes(settings), strays)
+        self.firewall = Firewall(settings.network)
+
+    def run(self, stop: threading.Event) -> None:
+        """Do everything until `stop` is set; returns at once then, while threads may still end a last step."""
+        duties: list[tuple[str, Callable[[], object], float]] = [
+            ("consoles", lambda: self.consoles.run(stop), 0),
+            ("start patterns", lambda: self.starts.run(stop), 0),
+            ("orders", self.inbox.take_next, 0),
+            ("engine events", self.events.read, 0),
+            ("comparison", self.reconciler.wait_and_compare, 0),
+            ("sweeper", self.sweeper.sweep, 1),
+            ("heartbeat", self.heartbeat.announce, ANNOUNCE_SECONDS),
+            ("queues", self.heartbeat.beat, BEAT_SECONDS),
+            ("network", self.ensure_network, _NETWORK_SECONDS),
+            ("leftovers", self.leftovers.remove, _LEFTOVER_SECONDS),
+            ("terminals", self.inputs.close_idle, _TERMINAL_SECONDS),
+        ]
+        for name, step, every_seconds in duties:
+            arguments = (name, step, stop, every_seconds)
+            threading.Thread(target=keep_doing, args=arguments, name=name, daemon=True).start()
+        stop.wait()
+        self.events.close()
+
+    def ensure_network(self) -> None:
+        """Have the containers' network and its firewall in place."""
+        self._runtime.ensure_network(self._settings.network)
+        if self._settings.firewall:
+            self.firewall.ensure()
+
+    def _react(self, event: EngineEvent) -> None:
+        if event.role != ROLE_SERVER:
+            return
+        if event.action == "destroy":
+            self.consoles.end(event.engine_id)
+            self.starts.forget(event.engine_id)
+        else:
+            self._alignment.look(event.container_id, event.engine_id)
+
+    def _tell_gap(self, container_id: str) -> None:
+        try:
+            self._containers.tell(container_id, _GAP)
+        except OUTAGES:
+            return

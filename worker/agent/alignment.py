@@ -1,0 +1,110 @@
+"""One container: what the record says against what the engine says. The engine's truth wins."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import structlog
+
+from fleet.errors import NotFound
+from fleet.lifecycle import ALIVE, State
+from fleet.models import Container
+from fleet.repositories.containers import ContainerRepository, Run
+from fleet.repositories.jobs import JobRepository
+from worker.agent.consoles import Consoles
+from worker.agent.exits import Exits
+from worker.agent.starts import Starts
+from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
+
+log = structlog.get_logger()
+
+
+class Alignment:
+    """Brings records in line with the engine. Every step may be repeated, and done by several threads at once."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        containers: ContainerRepository,
+        jobs: JobRepository,
+        consoles: Consoles,
+        starts: Starts,
+        exits: Exits,
+    ) -> None:
+        self._runtime = runtime
+        self._containers = containers
+        self._jobs = jobs
+        self._consoles = consoles
+        self._starts = starts
+        self._exits = exits
+        self._read_to_end: set[tuple[str, str]] = set()
+
+    def look(self, container_id: str, engine_id: str) -> None:
+        """Something happened to this engine container: see how it is now."""
+        try:
+            record = self._containers.get(container_id)
+        except NotFound:
+            return
+        found = self._runtime.inspect(engine_id)
+        if found is not None:
+            self.align(record, found)
+
+    def align(self, record: Container, found: EngineContainer) -> None:
+        """Compare a record with its server's engine container, which was looked at before or after."""
+        if found.running:
+            self._align_running(record, found)
+        elif record.state in ALIVE:
+            if found.run > (record.ended_run or NEVER_RUN):
+                self._exits.settle(found)
+            else:
+                self._end_if_stuck(record)
+        else:
+            self._read_rest(found)
+
+    def align_missing(self, record: Container) -> None:
+        """The engine has no container for this record."""
+        if record.state not in ALIVE or record.container_id is None:
+            return
+        if self._runtime.inspect(record.container_id) is not None:
+            return
+        if record.run and record.run > (record.ended_run or NEVER_RUN):
+            self._exits.record(record.internal_id, record.container_id, Run(record.run))
+        else:
+            self._end_if_stuck(record)
+
+    def _align_running(self, record: Container, found: EngineContainer) -> None:
+        self._consoles.follow(record.internal_id, found.engine_id, Path(found.log_path))
+        if record.state is State.STARTING and record.spec.start_pattern:
+            self._starts.expect(record, found.engine_id, found.run, Path(found.log_path))
+        elif self._must_adopt(record, found) and self._containers.adopt(record, found.run):
+            log.warning("a container runs that the record says does not", container=record.internal_id)
+
+    def _must_adopt(self, record: Container, found: EngineContainer) -> bool:
+        """Whether the process was started behind our back: then no job is at work on it."""
+        if record.deleting or (record.state is State.RUNNING and record.run == found.run):
+            return False
+        return record.state in (State.READY, *ALIVE) and not self._has_open_job(record)
+
+    def _end_if_stuck(self, record: Container) -> None:
+        """Nothing runs, and nobody is about to start it, yet the record says that it lives."""
+        if self._has_open_job(record) or record.container_id is None:
+            return
+        found = self._runtime.inspect(record.container_id)
+        if found is None or not found.running:
+            log.warning("a container does not run although the record says so", container=record.internal_id)
+            self._exits.record(record.internal_id, record.container_id, Run(f"{time.time_ns():020d}"))
+
+    def _has_open_job(self, record: Container) -> bool:
+        try:
+            return record.job_id is not None and self._jobs.get(record.job_id).is_open
+        except NotFound:
+            return False
+
+    def _read_rest(self, found: EngineContainer) -> None:
+        """What a run printed that ended while nobody followed it."""
+        if not found.log_path or (found.engine_id, found.run) in self._read_to_end:
+            return
+        self._read_to_end.add((found.engine_id, found.run))
+        self._consoles.follow(found.container_id, found.engine_id, Path(found.log_path))
+        self._consoles.end(found.engine_id)

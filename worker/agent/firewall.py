@@ -1,0 +1,130 @@
+"""What containers may reach: the internet and what is published, not the host's own services nor metadata addresses.
+
+Two chains per network, which hold only rules of ours: `LIGHTD-<NETWORK>` for packets to the host itself (from INPUT)
+and `LIGHTD-<NETWORK>-OUT` for packets that it passes on (from DOCKER-USER, the engine's place for such rules).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from fleet.errors import Unavailable
+
+_SECONDS = 10
+_RESOLVERS = Path("/etc/resolv.conf")
+
+_METADATA = {
+    "iptables": ("169.254.0.0/16", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"),
+    "ip6tables": ("fe80::/10", "fd00:ec2::254/128"),
+}
+"""Where clouds tell a machine its secrets: link-local, and those of Alibaba, Oracle, Azure and Amazon (IPv6)."""
+
+log = structlog.get_logger()
+
+
+class Firewall:
+    """Keeps the rules of one network in place."""
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+        self._input = f"LIGHTD-{network.upper()}"
+        self._forward = f"LIGHTD-{network.upper()}-OUT"
+        self._told = False
+
+    def ensure(self) -> None:
+        """Put all rules in place again, whatever happened to them; raises Unavailable when that fails."""
+        if os.geteuid() != 0 or not shutil.which("iptables"):
+            if not self._told:
+                self._told = True
+                log.warning(
+                    "containers can reach this host's own services: LIGHTD_FIREWALL needs root and the iptables command"
+                )
+            return
+        for tool in _tools():
+            self._fill_chains(tool)
+            self._jump(tool, "INPUT", self._input)
+            if tool == "iptables" or _exists(tool, "DOCKER-USER"):
+                self._jump(tool, "DOCKER-USER", self._forward)
+
+    def remove(self) -> None:
+        """Take all rules away; fine when there are none."""
+        for tool in _tools():
+            for parent, chain in (("INPUT", self._input), ("DOCKER-USER", self._forward)):
+                while _ok(tool, "-D", parent, "-i", self._network, "-j", chain):
+                    pass
+                if _exists(tool, chain):
+                    _run([tool, "-w", "-F", chain])
+                    _run([tool, "-w", "-X", chain])
+
+    def _fill_chains(self, tool: str) -> None:
+        """Replace the content of both chains in one step."""
+        lines = ["*filter", f":{self._input} - [0:0]", f":{self._forward} - [0:0]"]
+        lines += [f"-A {self._input} {rule}" for rule in _input_rules(tool)]
+        lines += [f"-A {self._forward} {rule}" for rule in _forward_rules(tool)]
+        _run([f"{tool}-restore", "-w", "--noflush"], "\n".join([*lines, "COMMIT", ""]))
+
+    def _jump(self, tool: str, parent: str, chain: str) -> None:
+        rule = ("-i", self._network, "-j", chain)
+        if not _ok(tool, "-C", parent, *rule):
+            _run([tool, "-w", "-I", parent, "1", *rule])
+
+
+def _input_rules(tool: str) -> Iterator[str]:
+    yield "-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"
+    if tool == "ip6tables":
+        yield "-p ipv6-icmp -j RETURN"
+    for address in _resolvers(tool):
+        yield f"-d {address} -p udp --dport 53 -j RETURN"
+        yield f"-d {address} -p tcp --dport 53 -j RETURN"
+    yield "-j DROP"
+
+
+def _forward_rules(tool: str) -> Iterator[str]:
+    yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
+    yield "-p tcp --dport 53 -j RETURN"
+    for address in _METADATA[tool]:
+        yield f"-d {address} -j DROP"
+    yield "-j RETURN"
+
+
+def _resolvers(tool: str) -> Iterator[str]:
+    """The host's name servers: where they are the host itself, containers still need them."""
+    version = 4 if tool == "iptables" else 6
+    for line in _RESOLVERS.read_text().splitlines() if _RESOLVERS.exists() else []:
+        words = line.split()
+        if len(words) < 2 or words[0] != "nameserver":
+            continue
+        try:
+            address = ipaddress.ip_address(words[1].partition("%")[0])
+        except ValueError:
+            continue
+        if address.version == version and not address.is_loopback:
+            yield str(address)
+
+
+def _tools() -> list[str]:
+    """iptables, and ip6tables where the kernel has IPv6."""
+    with_ipv6 = shutil.which("ip6tables") and Path("/proc/net/if_inet6").exists()
+    return ["iptables", "ip6tables"] if with_ipv6 else ["iptables"]
+
+
+def _exists(tool: str, chain: str) -> bool:
+    return _ok(tool, "-S", chain)
+
+
+def _ok(tool: str, *arguments: str) -> bool:
+    done = subprocess.run([tool, "-w", *arguments], capture_output=True, timeout=_SECONDS, check=False)
+    return done.returncode == 0
+
+
+def _run(command: list[str], given: str = "") -> None:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()}")

@@ -1,0 +1,104 @@
+"""Lines of input for running containers: in order for each, once, and with an answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from fleet.errors import Conflict, LightdError
+from fleet.orders import Orders
+from worker.agent.duty import OUTAGES
+from worker.agent.terminal import Terminal
+from worker.operations.names import server_name
+from worker.runtime.base import Runtime
+
+_THREADS = 32
+_IDLE_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class _Keyboard:
+    """What is to be typed at one container. `busy` while a thread is typing."""
+
+    container_id: str
+    waiting: deque[dict[str, Any]] = field(default_factory=deque)
+    busy: bool = False
+    terminal: Terminal | None = None
+    used_at: float = 0.0
+
+
+class Inputs:
+    """Writes input orders to terminals. A program that does not read holds up nobody else."""
+
+    def __init__(self, address: str, runtime: Runtime, orders: Orders) -> None:
+        self._address = address
+        self._runtime = runtime
+        self._orders = orders
+        self._lock = threading.Lock()
+        self._keyboards: dict[str, _Keyboard] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="input")
+
+    def take(self, order: dict[str, Any]) -> None:
+        """Have a line typed after those that were taken before it."""
+        name = order["input"]
+        with self._lock:
+            keyboard = self._keyboards.setdefault(name, _Keyboard(name))
+            keyboard.waiting.append(order)
+            if keyboard.busy:
+                return
+            keyboard.busy = True
+        self._threads.submit(self._type, keyboard)
+
+    def close_idle(self) -> None:
+        """Let go of terminals that nobody has used for a minute."""
+        with self._lock:
+            limit = time.monotonic() - _IDLE_SECONDS
+            idle = [one for one in self._keyboards.values() if not one.busy and one.used_at < limit]
+            for keyboard in idle:
+                del self._keyboards[keyboard.container_id]
+        for keyboard in idle:
+            if keyboard.terminal:
+                keyboard.terminal.close()
+
+    def _type(self, keyboard: _Keyboard) -> None:
+        while True:
+            with self._lock:
+                if not keyboard.waiting:
+                    keyboard.busy = False
+                    return
+                order = keyboard.waiting.popleft()
+            keyboard.used_at = time.monotonic()
+            try:
+                self._orders.answer(order["reply"], self._write(keyboard, order))
+            except OUTAGES as error:
+                log.warning("an answer to a command was lost", container=keyboard.container_id, reason=str(error))
+
+    def _write(self, keyboard: _Keyboard, order: dict[str, Any]) -> str:
+        """Write one line; answers why not, or '' when it was written."""
+        if time.time() > order["until"]:
+            return "The command came too late and was not sent."
+        try:
+            self._terminal(keyboard).write(order["data"].encode())
+        except LightdError as error:
+            return error.message
+        return ""
+
+    def _terminal(self, keyboard: _Keyboard) -> Terminal:
+        if keyboard.terminal and keyboard.terminal.is_open():
+            return keyboard.terminal
+        if keyboard.terminal:
+            keyboard.terminal.close()
+            keyboard.terminal = None
+        found = self._runtime.inspect(server_name(keyboard.container_id))
+        if found is None or not found.running:
+            raise Conflict("The container is not running.", code="not_running")
+        keyboard.terminal = Terminal(self._address, found)
+        return keyboard.terminal

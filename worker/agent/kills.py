@@ -1,0 +1,73 @@
+"""SIGKILL, for those who ask for it and for those who did not stop in time. It takes no lock and no queue."""
+
+from __future__ import annotations
+
+from fleet import messages
+from fleet.errors import NotFound
+from fleet.lifecycle import ALIVE, Action, State
+from fleet.models import Container, Job
+from fleet.repositories.containers import ContainerRepository, Superseded
+from fleet.repositories.jobs import JobRefused, JobRepository
+from worker.agent.exits import Exits
+from worker.operations.names import install_name, server_name
+from worker.runtime.base import NEVER_RUN, Runtime
+
+_SIGKILL = "SIGKILL"
+
+
+class Kills:
+    """Kills containers of this host and brings the jobs behind that to an end."""
+
+    def __init__(self, runtime: Runtime, containers: ContainerRepository, jobs: JobRepository, exits: Exits) -> None:
+        self._runtime = runtime
+        self._containers = containers
+        self._jobs = jobs
+        self._exits = exits
+
+    def obey(self, job_id: str) -> None:
+        """Kill what this open job is about; nothing for one that has ended: that would hit a later run."""
+        try:
+            job = self._jobs.get(job_id)
+        except NotFound:
+            return
+        if job.is_open:
+            self.kill(job)
+
+    def kill(self, job: Job) -> None:
+        """SIGKILL to server and install script. What does not run any more is settled in the record instead."""
+        name = job.internal_id
+        if name is None:
+            return
+        server_killed = self._runtime.signal(server_name(name), _SIGKILL)
+        self._runtime.signal(install_name(name), _SIGKILL)
+        if job.kind == Action.DELETE:
+            return
+        try:
+            record = self._containers.get(name)
+        except NotFound:
+            return
+        if job.job_id != record.job_id:
+            self._finish_aside(job)
+        elif not server_killed:
+            self._settle(record, job)
+
+    def _finish_aside(self, job: Job) -> None:
+        """A kill of an install: the install job has its own end, this one is done now."""
+        try:
+            self._jobs.finish(job, "done")
+        except JobRefused:
+            return
+
+    def _settle(self, record: Container, job: Job) -> None:
+        """Nothing runs: the job waits for an end that came before it, or for one that will never come."""
+        found = self._runtime.inspect(server_name(record.internal_id))
+        if found and not found.running and found.run > (record.ended_run or NEVER_RUN) and self._exits.settle(found):
+            return
+        if found and found.running:
+            return
+        state = State.READY if record.state in ALIVE else record.state
+        tell = [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)]
+        try:
+            self._containers.write(record.internal_id, job, finish="done", state=state, tell=tell)
+        except Superseded:
+            return

@@ -1,0 +1,52 @@
+"""Comparing all records of this host with the engine: at the start, after every outage, and once a minute."""
+
+from __future__ import annotations
+
+import threading
+
+from fleet.repositories.containers import ContainerRepository
+from worker.agent.alignment import Alignment
+from worker.agent.strays import Strays
+from worker.runtime.base import ROLE_SERVER, Runtime
+
+_EVERY_SECONDS = 60.0
+
+
+class Reconciler:
+    """Compares everything when asked, and else once a minute."""
+
+    def __init__(
+        self, node: str, runtime: Runtime, containers: ContainerRepository, alignment: Alignment, strays: Strays
+    ) -> None:
+        self._node = node
+        self._runtime = runtime
+        self._containers = containers
+        self._alignment = alignment
+        self._strays = strays
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Have everything compared soon."""
+        self._asked.set()
+
+    def wait_and_compare(self) -> None:
+        """Compare when somebody asks, at the latest in a minute. What fails is asked for again."""
+        self._asked.wait(_EVERY_SECONDS)
+        self._asked.clear()
+        try:
+            self.compare()
+        except BaseException:
+            self._asked.set()
+            raise
+
+    def compare(self) -> None:
+        """Compare now. The engine is listed first: what has no record after that has been deleted."""
+        every = self._runtime.every(self._node)
+        servers = {found.container_id: found for found in every if found.role == ROLE_SERVER}
+        for record in self._containers.of_node(self._node):
+            found = servers.get(record.internal_id)
+            if found is None:
+                self._alignment.align_missing(record)
+            else:
+                self._alignment.align(record, found)
+        self._strays.remove(every)

@@ -1,0 +1,134 @@
+"""Start patterns: reading what a starting container prints until its pattern appears.
+
+This has a cursor of its own, from the first line of the run on. So it needs no stream store, and a new agent finds
+what an older one read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from fleet.errors import EngineUnavailable
+from fleet.models import Container
+from fleet.pattern import compile_pattern, plain_text
+from fleet.repositories.containers import ContainerRepository
+from worker.agent.duty import OUTAGES, Outage
+from worker.console.entries import Entry
+from worker.console.inotify import FolderWatch
+from worker.console.log_file import LogFile, readable_log
+from worker.console.position import Position, nanoseconds
+
+_READ_BYTES = 128 * 1024
+_LINE_BYTES = 64 * 1024
+_IDLE_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class _Expected:
+    """A run that has not printed its start pattern yet."""
+
+    container: Container
+    run: str
+    path: Path
+    cursor: LogFile
+    beginning: bytes = b""
+    written: bool = True
+    reached: bool = False
+    seen: bool = False
+
+    def lines(self, entries: Iterable[Entry]) -> Iterator[bytes]:
+        """The lines of this run that are complete, without their end."""
+        for stamp, data in entries:
+            self.reached = self.reached or nanoseconds(stamp) >= int(self.run)
+            if not self.reached:
+                continue
+            self.beginning = (self.beginning + data)[:_LINE_BYTES]
+            if data.endswith(b"\n"):
+                yield self.beginning.rstrip(b"\r\n")
+                self.beginning = b""
+
+
+class Starts:
+    """Waits for start patterns. All methods may be called from any thread; `run` is the thread's own."""
+
+    def __init__(self, containers: ContainerRepository) -> None:
+        self._containers = containers
+        self._watch = FolderWatch()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
+        self._expected: dict[str, _Expected] = {}
+        self._outage = Outage("start patterns")
+
+    def expect(self, container: Container, engine_id: str, run: str, path: Path) -> None:
+        """Make the container `running` when this run prints its start pattern; fine when expected already."""
+        with self._lock:
+            known = self._expected.get(engine_id)
+            if known and known.run == run:
+                return
+        self.forget(engine_id)
+        try:
+            with self._lock:
+                self._watch.add(readable_log(str(path)).parent)
+                cursor = LogFile(path, Position())
+                self._expected[engine_id] = _Expected(container, run, path, cursor)
+        except (OSError, EngineUnavailable) as error:
+            log.error("a start pattern cannot be waited for", container=container.internal_id, reason=str(error))
+        os.eventfd_write(self._wake, 1)
+
+    def forget(self, engine_id: str) -> None:
+        """The run is over."""
+        with self._lock:
+            expected = self._expected.pop(engine_id, None)
+            if expected:
+                expected.cursor.close()
+                self._watch.remove(expected.path.parent)
+
+    def run(self, stop: threading.Event) -> None:
+        """Read and match until `stop` is set."""
+        while not stop.is_set():
+            try:
+                busy = self._round()
+                self._outage.over()
+            except OUTAGES as error:
+                stop.wait(self._outage.failed(error))
+                continue
+            if select.select([self._watch.fileno(), self._wake], [], [], 0 if busy else _IDLE_SECONDS)[0]:
+                self._take_notice()
+
+    def _take_notice(self) -> None:
+        with self._lock:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            folders = self._watch.changed()
+            for expected in self._expected.values():
+                if expected.path.parent in folders:
+                    expected.written = True
+
+    def _round(self) -> bool:
+        with self._lock:
+            waiting = [(name, one) for name, one in self._expected.items() if one.written or one.seen]
+            for _, expected in waiting:
+                self._look(expected)
+        for engine_id, expected in waiting:
+            if expected.seen:
+                self._containers.matched(replace(expected.container, container_id=engine_id, run=expected.run))
+                self.forget(engine_id)
+        return bool(waiting)
+
+    def _look(self, expected: _Expected) -> None:
+        """Read on a bit; notes whether the pattern was in it."""
+        entries = expected.cursor.read(_READ_BYTES)
+        expected.written = bool(entries)
+        pattern = compile_pattern(expected.container.spec.start_pattern or "")
+        if any(pattern.search(plain_text(line)) for line in expected.lines(entries)):
+            expected.seen = True

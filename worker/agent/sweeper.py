@@ -1,0 +1,52 @@
+"""Jobs that got lost on the way: their message, their worker, or the end that they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from fleet.models import Job
+from fleet.repositories.jobs import JobRepository
+from fleet.store import Client
+
+_SILENT_SECONDS = 3.0
+_AGENT_QUEUE = "agent"
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Looks at this host's open jobs once a second."""
+
+    def __init__(
+        self,
+        node: str,
+        jobs: JobRepository,
+        queues: Client,
+        dispatch: Callable[[Job], None],
+        obey: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._node = node
+        self._jobs = jobs
+        self._queues = queues
+        self._dispatch = dispatch
+        self._obey = obey
+
+    def sweep(self) -> None:
+        """Put lost jobs into their queues again; kill what should have stopped long ago."""
+        for job in self._jobs.unattended(self._node, _SILENT_SECONDS):
+            self._attend(job)
+        for job in self._jobs.overdue(self._node):
+            self._obey({"kill": job.internal_id, "job": job.job_id})
+
+    def _attend(self, job: Job) -> None:
+        if job.queue == _AGENT_QUEUE:
+            self._obey({"kill": job.internal_id, "job": job.job_id})
+        elif job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
+            return
+        else:
+            log.warning("nobody is on this job; it goes into its queue again", job=job.job_id, kind=job.kind)
+            self._dispatch(job)
+        self._jobs.enqueued(job)
