@@ -27,6 +27,20 @@ BUSYBOX = "lightd-test/busybox:1"
 
 @pytest.fixture(scope="session")
 def debian_image(engine: docker.DockerClient) -> Iterator[Image]:
+    """The image of `debian` for the whole test run."""
+    with debian(engine) as image:
+        yield image
+
+
+@pytest.fixture(scope="session")
+def busybox_image(engine: docker.DockerClient) -> Iterator[Image]:
+    """The image of `busybox` for the whole test run."""
+    with busybox(engine) as image:
+        yield image
+
+
+@contextmanager
+def debian(engine: docker.DockerClient) -> Iterator[Image]:
     """A real Debian root with bash and a working apt, tagged `ubuntu:22.04` and `lightd-test/debian:12`.
 
     An `ubuntu:22.04` that the machine already has is left alone, and tests use that one.
@@ -41,8 +55,8 @@ def debian_image(engine: docker.DockerClient) -> Iterator[Image]:
         yield image
 
 
-@pytest.fixture(scope="session")
-def busybox_image(engine: docker.DockerClient) -> Iterator[Image]:
+@contextmanager
+def busybox(engine: docker.DockerClient) -> Iterator[Image]:
     """A small image (`lightd-test/busybox:1`) with every applet of busybox: sh, stty, nc, httpd, …"""
     with _shared(engine, BUSYBOX) as lock:
         with _alone(lock):
