@@ -1,0 +1,1 @@
+"""What workers do: one module for each kind of job, plain functions over the record, the engine and the volumes."""

@@ -1,0 +1,29 @@
+"""A worker process put together: stores, engine, volumes."""
+
+from __future__ import annotations
+
+from fleet.console import Console
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import JobRepository
+from fleet.settings import Settings
+from fleet.store import connect
+from storage.volumes import Volumes
+from worker.console.relay import relay
+from worker.operations.host import Host
+from worker.operations.run import Runner
+from worker.runtime.docker import DockerRuntime
+
+
+def create_runner(settings: Settings) -> Runner:
+    """What does this process's jobs; nothing is connected until the first one."""
+    stores = connect(settings)
+    host = Host(
+        settings=settings,
+        containers=ContainerRepository(stores.record),
+        jobs=JobRepository(stores.record, stores.blocking),
+        console=Console(stores.stream_bytes),
+        runtime=DockerRuntime(settings.engine, settings.engine_timeout_seconds),
+        volumes=Volumes(settings),
+        relay=relay,
+    )
+    return Runner(host)

@@ -1,0 +1,40 @@
+"""How a job that went wrong ends: the state and the sentence that its record gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from fleet.errors import LightdError
+from fleet.repositories.jobs import Cancelled
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`state` is `failed` or `cancelled`; `reason` is one sentence for the person who must act."""
+
+    state: str
+    reason: str
+
+
+class Undone(Exception):
+    """A job failed and what it had made is gone again."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
+def ending_of(error: Exception, job_id: str) -> Ending:
+    """What to write about an error; one that nobody expected is logged and keeps its internals to itself."""
+    if isinstance(error, Undone):
+        return error.ending
+    if isinstance(error, Cancelled):
+        return Ending("cancelled", "Cancelled")
+    if isinstance(error, LightdError):
+        return Ending("failed", error.message)
+    _log.error("a job failed unexpectedly", job_id=job_id, exc_info=error)
+    return Ending("failed", f"Internal error; see the worker's log (job {job_id}).")

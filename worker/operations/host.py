@@ -1,0 +1,47 @@
+"""This host as operations see it: its settings, the record, its engine, its volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fleet.console import Console
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import JobRepository
+from fleet.settings import Settings
+from worker.runtime.base import LABEL_NODE, Runtime
+
+Relay = Callable[[Console, Settings, str, str, Callable[[], bool]], bytes]
+"""Passes an engine container's output on to a console until it ends or the last argument says stop."""
+
+
+class Volumes(Protocol):
+    """The volumes of this host."""
+
+    def ensure_mounted(self, volume_id: str) -> Path:
+        """The volume's folder, mounted; raises NotFound, Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Everything that operations work with."""
+
+    settings: Settings
+    containers: ContainerRepository
+    jobs: JobRepository
+    console: Console
+    runtime: Runtime
+    volumes: Volumes
+    relay: Relay
+
+    def data_folder(self, container_id: str) -> Path:
+        """The folder that a container sees as `/app/data`."""
+        return self.settings.data / "containers" / container_id
+
+    def remove_from_engine(self, name: str) -> None:
+        """Remove an engine container that belongs to this node; strangers of that name are left alone."""
+        found = self.runtime.inspect(name)
+        if found is not None and found.labels.get(LABEL_NODE) == self.settings.node:
+            self.runtime.remove(found.engine_id)

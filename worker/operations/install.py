@@ -1,0 +1,102 @@
+"""Install and reinstall: from an image and a script to an engine container that can be started."""
+
+from __future__ import annotations
+
+from fleet import messages
+from fleet.lifecycle import Action, InstallState, State
+from worker.operations.container_folder import write_entrypoint
+from worker.operations.failure import Ending
+from worker.operations.handover import hand_over
+from worker.operations.install_script import remove_install_container, run_install_script
+from worker.operations.journal import Step, run_steps
+from worker.operations.names import install_name, private_image, server_name
+from worker.operations.plans import server_plan
+from worker.operations.work import Work
+
+
+def install(work: Work) -> None:
+    """Do all steps, then show the container as ready. Raises Undone when nothing of it remains."""
+    run_steps(work, _steps(work))
+    work.write(
+        finish="done",
+        tell=[messages.event(messages.INSTALLED)],
+        state=State.READY,
+        install_state=InstallState.READY,
+        container_id=work.journal["create"],
+        error=None,
+    )
+
+
+def end_install(work: Work, ending: Ending) -> None:
+    """Show the container as failed; it holds no port any more."""
+    work.write(
+        finish=ending.state,
+        error=ending.reason,
+        tell=[messages.event(messages.FAILED), messages.error(ending.reason)],
+        free_ports=True,
+        state=State.FAILED,
+        install_state=InstallState.FAILED,
+        container_id=None,
+        run=None,
+        ended_run=None,
+    )
+
+
+def create_server(work: Work) -> str:
+    """Make the engine container, from the private image where an install left one. Answers its engine id."""
+    host = work.host
+    data = host.data_folder(work.name)
+    volume = host.volumes.ensure_mounted(work.container.volume_id)
+    write_entrypoint(data, work.spec)
+    host.runtime.ensure_network(host.settings.network)
+    private = private_image(work.name)
+    image = private if work.spec.install_script and host.runtime.has_image(private) else work.spec.image
+    return host.runtime.create(server_plan(host.settings, work.container, image, volume, data))
+
+
+def _steps(work: Work) -> list[Step]:
+    host = work.host
+    steps = [Step("pull", lambda: _pull(work))]
+    if work.job.kind == Action.REINSTALL:
+        steps.append(Step("clear", lambda: _clear(work)))
+    if work.spec.install_script:
+        steps += [
+            Step("install", lambda: _install(work), lambda: remove_install_container(work)),
+            Step("handover", lambda: _hand_over(work)),
+            Step("commit", lambda: _commit(work), lambda: host.runtime.remove_image(private_image(work.name))),
+        ]
+    steps.append(Step("create", lambda: create_server(work), lambda: host.remove_from_engine(server_name(work.name))))
+    return steps
+
+
+def _pull(work: Work) -> None:
+    if work.spec.pull_policy == "always" or not work.host.runtime.has_image(work.spec.image):
+        work.host.runtime.pull(work.spec.image, work.progress("pull"))
+
+
+def _clear(work: Work) -> None:
+    """Remove what the last install made; the volume's files stay."""
+    work.host.remove_from_engine(server_name(work.name))
+    work.host.remove_from_engine(install_name(work.name))
+    work.host.runtime.remove_image(private_image(work.name))
+
+
+def _install(work: Work) -> dict[str, int]:
+    work.host.runtime.ensure_network(work.host.settings.network)
+    return run_install_script(work)
+
+
+def _hand_over(work: Work) -> None:
+    host = work.host
+    hand_over(host.volumes.ensure_mounted(work.container.volume_id), host.settings.owner)
+
+
+def _commit(work: Work) -> None:
+    """Keep what the script changed outside the volume, in an image of the container's own."""
+    runtime = work.host.runtime
+    image = private_image(work.name)
+    runtime.remove_image(image)  # of an attempt that died in this step
+    script = runtime.inspect(install_name(work.name))
+    if script is not None and work.journal["install"]["layer_bytes"]:
+        runtime.commit(script.engine_id, image)
+    remove_install_container(work)

@@ -1,0 +1,84 @@
+"""One job at a time on a container of this host. The kernel frees the lock of a worker that dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.settings import Settings
+
+_POLL_SECONDS = 0.02
+PATIENCE_SECONDS = 300.0
+
+
+class HeldBySameJob(Exception):
+    """Another delivery of the same job is at work on it."""
+
+
+class Busy(Exception):
+    """Another job has kept the container for too long."""
+
+
+class ContainerLock:
+    """A held lock. Its file names the job that holds it, for other deliveries of that job."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def name_holder(self, job_id: str) -> None:
+        """Say which job is at work: its other deliveries step aside."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, job_id.encode(), 0)
+
+    def disown(self) -> None:
+        """The job is about to be left to somebody else: its other deliveries shall wait instead."""
+        os.ftruncate(self._fd, 0)
+
+
+@contextmanager
+def container_lock(
+    settings: Settings, container_id: str, job_id: str, patience_seconds: float = PATIENCE_SECONDS
+) -> Iterator[ContainerLock]:
+    """Hold a container's lock for a job. Raises HeldBySameJob at once, Busy after `patience_seconds`."""
+    path = settings.run_folder / "locks" / f"container-{container_id}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = _acquired(path, job_id, time.monotonic() + patience_seconds)
+    try:
+        lock = ContainerLock(fd)
+        lock.name_holder(job_id)
+        yield lock
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _acquired(path: Path, job_id: str, deadline: float) -> int:
+    """The descriptor of the locked file."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 64, 0).decode()
+            os.close(fd)
+            if holder == job_id:
+                raise HeldBySameJob(job_id) from None
+            if time.monotonic() > deadline:
+                raise Busy(path.name) from None
+            time.sleep(_POLL_SECONDS)
+            continue
+        if _is_current(fd, path):
+            return fd
+        os.close(fd)
+
+
+def _is_current(fd: int, path: Path) -> bool:
+    """Whether the path still leads to the locked file: its last holder has unlinked the one before."""
+    try:
+        return os.fstat(fd).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False

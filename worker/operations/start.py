@@ -1,0 +1,94 @@
+"""Start: bring the server's process up, and be sure whose process runs when something else came in between."""
+
+from __future__ import annotations
+
+import structlog
+
+from fleet import messages
+from fleet.errors import Conflict, NotFound
+from fleet.lifecycle import State
+from fleet.repositories.containers import Superseded
+from worker.operations.container_folder import write_entrypoint
+from worker.operations.failure import Ending
+from worker.operations.install import create_server
+from worker.operations.work import Work
+from worker.runtime.base import EngineContainer
+
+_GRACEFUL = ("stop", "restart", "delete")
+
+_log = structlog.get_logger(__name__)
+
+
+def start(work: Work) -> None:
+    """Start the process and show it."""
+    start_process(work, messages.CONTAINER_STARTED)
+
+
+def start_process(work: Work, announcement: str) -> None:
+    """Start the process; `running` at once unless a start pattern must be seen first."""
+    work.update(step="start")
+    work.host.volumes.ensure_mounted(work.container.volume_id)
+    write_entrypoint(work.host.data_folder(work.name), work.spec)
+    seen = _started(work)
+    told = [messages.daemon(announcement)]
+    if not work.spec.start_pattern:
+        told.append(messages.event(messages.RUNNING))
+    try:
+        work.write(
+            finish="done",
+            tell=told,
+            after_run=seen.run,
+            run=seen.run,
+            state=State.STARTING if work.spec.start_pattern else State.RUNNING,
+            exit_code=None,
+            oom_killed=False,
+            error=None,
+        )
+    except Superseded:
+        _give_way(work, seen)
+        raise
+
+
+def end_start(work: Work, ending: Ending) -> None:
+    """Show the container as it was before, and why."""
+    work.write(
+        finish=ending.state,
+        error=ending.reason,
+        tell=[messages.event(messages.EXIT), messages.error(ending.reason)],
+        state=State.READY,
+    )
+
+
+def _started(work: Work) -> EngineContainer:
+    """The running engine container; one that is missing is made again from the record."""
+    runtime = work.host.runtime
+    engine_id = work.container.container_id or _recreated(work)
+    try:
+        runtime.start(engine_id)
+    except NotFound:
+        engine_id = _recreated(work)
+        runtime.start(engine_id)
+    seen = runtime.inspect(engine_id)
+    if seen is None:
+        raise Conflict("The container was removed from the engine while it started; start it again.")
+    return seen
+
+
+def _recreated(work: Work) -> str:
+    _log.warning("an engine container was missing and is made again", container=work.name)
+    engine_id = create_server(work)
+    work.write(container_id=engine_id)
+    return engine_id
+
+
+def _give_way(work: Work, seen: EngineContainer) -> None:
+    """Something came in between. If that was a kill, it may have looked before this process ran: end it now."""
+    try:
+        current = work.host.containers.get(work.name).job_id
+        job = work.host.jobs.get(current) if current else None
+    except NotFound:
+        job = None
+    if job is not None and job.is_open and job.kind in _GRACEFUL:
+        return  # it waits for this lock and finds the process itself
+    if work.host.runtime.signal(seen.engine_id, "SIGKILL"):
+        _log.info("a process that was started too late was ended", container=work.name)
