@@ -13,10 +13,7 @@ from tests.support.stack import Stack
 
 SECONDS = 20
 RATE = 100
-COMMAND = "perl -MTime::HiRes=time,sleep -e '$|=1; for (1..%d) { printf \"%%d %%.6f\\n\", $_, time; sleep %f }'" % (
-    SECONDS * RATE,
-    1 / RATE,
-)
+COMMAND = f"""bash -c 'for ((i = 0; i < {SECONDS * RATE}; i++)); do echo $i $EPOCHREALTIME; sleep {0.8 / RATE}; done'"""
 
 
 def measure(engine: docker.DockerClient, stack: Stack) -> None:
