@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from fleet.settings import Settings
 from scripts import engine
 from scripts.failure import Failure
 from scripts.packages import install_missing
-from scripts.remains import Remains
+from scripts.remains import RUN_VARIABLE, Remains
 from scripts.up import CHECKOUT
 
 PROGRAMS = {
@@ -74,10 +75,11 @@ def _tests(settings: Settings, everything: bool, arguments: tuple[str, ...]) -> 
     client = docker.DockerClient(base_url=settings.engine, version="auto")
     folder = Path(tempfile.mkdtemp(prefix="lt-"))
     try:
-        remains = Remains(client, folder)
+        run = secrets.token_hex(3)
+        environment = {**os.environ, "TMPDIR": str(folder), RUN_VARIABLE: run}
         command = [sys.executable, "-m", "pytest", f"--basetemp={folder}/pytest", *chosen]
-        code = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "TMPDIR": str(folder)}).returncode
-        return code, remains.remove()
+        code = subprocess.run(command, cwd=CHECKOUT, env=environment).returncode
+        return code, Remains(client, run, folder).remove()
     finally:
         client.close()
         # Tests make deeper trees than Python's own removal can walk.

@@ -17,6 +17,8 @@ from docker.errors import APIError
 NODE_LABEL = "lightd.node"
 TEST_NODE = "test-"
 TEST_NETWORK = "lt"
+RUN_VARIABLE = "LIGHTD_TEST_RUN"
+"""Tag of a test run: its nodes are called `test-<tag>…`, its networks `lt<tag>…`."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,22 @@ class Remain:
 
 
 class Remains:
-    """Looks for remains of tests: in the engine what wasn't there at the beginning, elsewhere what is in `folder`."""
+    """Looks for what one test run left: in the engine by its tag `run`, elsewhere by its folder for temporary files.
 
-    def __init__(self, client: docker.DockerClient, folder: Path) -> None:
+    Others may use the same machine at the same time, so nothing counts that does not carry one of the two.
+    """
+
+    def __init__(self, client: docker.DockerClient, run: str, folder: Path) -> None:
         self._client = client
+        self._run = run
         self._folder = folder
-        self._before = {remain.what for remain in in_engine(client)}
 
     def found(self) -> list[Remain]:
         """All that is left now, in the order in which it can be removed."""
-        engine = [remain for remain in in_engine(self._client) if remain.what not in self._before]
+        engine = [
+            *of_node(self._client, f"{TEST_NODE}{self._run}"),
+            *_networks(self._client, f"{TEST_NETWORK}{self._run}"),
+        ]
         return [*_processes(self._folder), *engine, *_mounts(self._folder), *_loop_devices(self._folder)]
 
     def remove(self) -> list[str]:
@@ -52,26 +60,25 @@ class Remains:
         return sentences
 
 
-def in_engine(client: docker.DockerClient, node: str = TEST_NODE) -> list[Remain]:
-    """Containers and images labelled with a node of this name or beginning, and networks of test instances."""
-    containers = client.containers.list(all=True, filters={"label": NODE_LABEL})
-    images = client.images.list(filters={"label": NODE_LABEL})
+def of_node(client: docker.DockerClient, node: str) -> list[Remain]:
+    """Containers and images labelled with a node whose name is `node` or begins with it."""
+    containers = client.containers.list(all=True, filters={"label": NODE_LABEL}, ignore_removed=True)
     found = [
         Remain(f"container {container.name}", partial(container.remove, force=True))
         for container in containers
         if container.labels[NODE_LABEL].startswith(node)
     ]
-    found += [
-        Remain(f"image {image.tags or image.id}", partial(client.images.remove, str(image.id), force=True))
-        for image in images
-        if image.labels[NODE_LABEL].startswith(node)
-    ]
-    found += [
-        Remain(f"network {network.name}", network.remove)
-        for network in client.networks.list()
-        if str(network.name).startswith(TEST_NETWORK) and node == TEST_NODE
-    ]
+    # The low-level list: the other one inspects each image again, and another run may have removed it meanwhile.
+    for image in client.api.images(filters={"label": NODE_LABEL}):
+        if image["Labels"][NODE_LABEL].startswith(node):
+            name = ", ".join(image["RepoTags"] or [image["Id"]])
+            found.append(Remain(f"image {name}", partial(client.images.remove, image["Id"], force=True)))
     return found
+
+
+def _networks(client: docker.DockerClient, beginning: str) -> list[Remain]:
+    names = [network["Name"] for network in client.api.networks() if network["Name"].startswith(beginning)]
+    return [Remain(f"network {name}", partial(client.api.remove_network, name)) for name in names]
 
 
 def mounts_below(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -19,8 +18,9 @@ import requests
 
 from tests.support.deadline import eventually
 from tests.support.event_socket import EventSocket
-from tests.support.leftovers import firewall_chain_gone, leftovers, remove_network
+from tests.support.leftovers import firewall_rules, leftovers, remove_network
 from tests.support.ports import free_port
+from tests.support.this_run import new_node_and_network
 
 CHECKOUT = Path(__file__).parents[2]
 VENDOR_TYPE = "Application/vnd.pkglatv1+json"
@@ -31,10 +31,8 @@ class Stack:
     """A Lightd of its own: `api(…)` calls it, `socket(…)` watches a container, `kill("long")` ends a process."""
 
     def __init__(self, data: Path, **settings: str) -> None:
-        tag = secrets.token_hex(3)
         self.data = data
-        self.node = f"test-{tag}"
-        self.network = f"lt{tag}"
+        self.node, self.network = new_node_and_network()
         self.address = f"127.0.0.1:{free_port()}"
         self.base_url = f"http://{self.address}"
         self.token = ""
@@ -195,7 +193,7 @@ def running_stack(engine: docker.DockerClient, **settings: str) -> Iterator[Stac
         if not left_after_down:
             shutil.rmtree(data)
     assert not found, f"Left over although everything was deleted: {found}"
-    assert firewall_chain_gone(stack.network)
+    assert not firewall_rules(stack.network)
 
 
 def eventually_nothing(engine: docker.DockerClient, stack: Stack) -> list[str]:

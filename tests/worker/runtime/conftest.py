@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from fleet.models import Limits
 from fleet.settings import read_settings
 from tests.support.images import BUSYBOX
+from tests.support.this_run import new_node_and_network
 from worker.runtime.base import LABEL_ID, LABEL_NODE, ContainerPlan, Runtime
 from worker.runtime.docker import DockerRuntime
 from worker.runtime.memory import Behaviour, MemoryRuntime
@@ -71,11 +71,10 @@ class Bench:
 @pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "memory"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """One engine of each kind, with a network of its own."""
-    tag = f"test-{secrets.token_hex(3)}"
+    tag, network = new_node_and_network()
     volume, data = tmp_path / "volume", tmp_path / "data"
     volume.mkdir()
     data.mkdir()
-    network = f"lt{tag[5:]}"
     if request.param == "memory":
         yield Bench(MemoryRuntime(images={BUSYBOX}, networks={network}), tag, volume, data, network)
         return
