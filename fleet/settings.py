@@ -134,6 +134,11 @@ class Settings:
     socket_messages_per_second: int = _setting(
         "LIGHTD_SOCKET_MESSAGES_PER_SECOND", 50, "Messages a WebSocket client may send in a second; more are dropped."
     )
+    socket_store_seconds: int = _setting(
+        "LIGHTD_SOCKET_STORE_SECONDS",
+        30,
+        "How long WebSockets outlive a store that cannot be reached; then they are closed with 4503.",
+    )
     socket_limit: int = _setting("LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections one API process takes.")
     node_timeout_seconds: int = _setting(
         "LIGHTD_NODE_TIMEOUT_SECONDS", 15, "Silence after which a host counts as offline."
