@@ -28,6 +28,9 @@ graceful_timeout = 5
 preload_app = False
 max_requests = 0
 
+# A path of 4 KB percent-encoded in the query; the longest gunicorn allows.
+limit_request_line = 8190
+
 # It would be one socket for all gunicorns of this user.
 control_socket_disable = True
 

@@ -34,7 +34,12 @@ def init_sockets(app: Flask) -> None:
     consoles = Hub(ConsoleSource(shared.console), settings.stream_address, flusher)
     feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
     live = Live(shared, Registry(settings.socket_limit), feeds, consoles)
-    sweeper = Sweeper(live.registry, shared.tokens, lambda: max(feeds.silent_seconds(), consoles.silent_seconds()))
+    sweeper = Sweeper(
+        live.registry,
+        shared.tokens,
+        lambda: max(feeds.silent_seconds(), consoles.silent_seconds()),
+        settings.socket_store_seconds,
+    )
     app.extensions[_EXTENSION] = live
     app.config["SOCK_SERVER_OPTIONS"] = server_options(settings.socket_message_bytes)
     app.register_error_handler(RemoteProtocolError, _bad_handshake)

@@ -6,10 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import gevent
+import structlog
 from gevent.event import Event
 
 if TYPE_CHECKING:
     from app.sockets.outbox import Outbox
+
+_log = structlog.get_logger()
 
 _AT_ONCE = 32
 
@@ -43,6 +46,13 @@ class Flusher:
             self._wake.clear()
             while self._due:
                 for _ in range(min(_AT_ONCE, len(self._due))):
-                    self._due.popleft().flush()
+                    self._flush(self._due.popleft())
                 gevent.sleep(0)
             self._idle.set()
+
+    def _flush(self, outbox: Outbox) -> None:
+        try:
+            outbox.flush()
+        except Exception as error:  # noqa: BLE001 (everybody else is still to be written to)
+            _log.error("writing to a socket failed", exc_info=error)
+            outbox.cut()

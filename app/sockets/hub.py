@@ -123,11 +123,15 @@ class Hub:
             try:
                 self._subscriber = Subscriber(self._url)
                 self._subscriber.subscribe([watch.channel for watch in self._watches.values()])
-                pause_seconds = _FIRST_PAUSE_SECONDS
+                if pause_seconds > _FIRST_PAUSE_SECONDS:
+                    _log.info("store is back")
+                    pause_seconds = _FIRST_PAUSE_SECONDS
                 self._listen(self._subscriber)
             except (RedisError, OSError) as error:
                 if pause_seconds == _FIRST_PAUSE_SECONDS:
                     _log.warning("store lost; trying again until it is back", reason=str(error))
+            except Exception as error:  # noqa: BLE001 (all watchers wait for it)
+                _log.error("listening failed", exc_info=error)
             self._disconnected()
             gevent.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
@@ -163,6 +167,8 @@ class Hub:
             notice = self._source.decode(payload)
         except Removed:
             self._removed(watch)
+        except ValueError as error:
+            _log.warning("message not understood", container_id=watch.container_id, reason=str(error))
         else:
             watch.published(notice)
 
@@ -185,6 +191,9 @@ class Hub:
                 if watch.turn == turn:
                     self._removed(watch)
             except RedisError:
+                gevent.sleep(_LONGEST_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001 (its watchers wait for it)
+                _log.error("catching up failed", container_id=watch.container_id, exc_info=error)
                 gevent.sleep(_LONGEST_PAUSE_SECONDS)
 
     def _read_on(self, watch: Watch, turn: int) -> bool:

@@ -28,6 +28,7 @@ _log = structlog.get_logger()
 _AUTH_SECONDS = 5
 _LAST_WRITE_SECONDS = 2
 _LINGER_SECONDS = 1
+_CONSOLE_SECONDS = 2
 _STORE_PAUSE_SECONDS = 0.5
 
 
@@ -142,20 +143,24 @@ class Session:
     def _follow_streams(self, feed: Watch, console: Watch) -> None:
         if self._subscriptions is None:
             feed.wait_live()
-            self._subscriptions = self._open_subscriptions()
+            console.wait_live(_CONSOLE_SECONDS)
+            self._subscriptions = self._open_subscriptions(console)
         self._live.feeds.follow(feed, self._subscriptions[0])
         self._live.consoles.follow(console, self._subscriptions[1])
 
-    def _open_subscriptions(self) -> tuple[Subscription, Subscription]:
-        """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated."""
+    def _open_subscriptions(self, console: Watch) -> tuple[Subscription, Subscription]:
+        """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated.
+
+        Whatever is printed after that state was told reaches the client, since its console begins there too.
+        """
         services, since = self._live.services, self._wish.since
         if since is not None and since > services.console.reach(self._container_id)[1]:
             since = None  # from a console that is no more; all there will be is new
         container, entry_id = services.containers.snapshot(self._container_id)
+        place = (since, 0) if since is not None else console.place if console.wait_live(0) else None
         self._client.tell(state_message(container) if container else not_found_message(self._container_id))
-        return (
-            Subscription(self._outbox, feed_place(entry_id)),
-            Subscription(self._outbox, None if since is None else (since, 0), self._wish.duplicates),
+        return Subscription(self._outbox, feed_place(entry_id)), Subscription(
+            self._outbox, place, self._wish.duplicates
         )
 
     def _fail(self, error: Exception) -> None:

@@ -16,17 +16,23 @@ from fleet.repositories.tokens import Principal, TokenRepository
 _log = structlog.get_logger()
 
 _ROUND_SECONDS = 2.0
-_STORE_GONE_SECONDS = 30.0
 _PRINCIPALS_AT_ONCE = 500
 
 
 class Sweeper:
     """Goes round every two seconds. `silent_seconds` says for how long a store has not been heard of."""
 
-    def __init__(self, registry: Registry, tokens: TokenRepository, silent_seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        tokens: TokenRepository,
+        silent_seconds: Callable[[], float],
+        longest_silence_seconds: float,
+    ) -> None:
         self._registry = registry
         self._tokens = tokens
         self._silent_seconds = silent_seconds
+        self._longest_silence_seconds = longest_silence_seconds
         self._greenlet: gevent.Greenlet | None = None
 
     def begin(self) -> None:
@@ -41,12 +47,14 @@ class Sweeper:
                 self._round()
             except RedisError as error:
                 _log.debug("tokens not checked", reason=str(error))
+            except Exception as error:  # noqa: BLE001 (the next round must come)
+                _log.error("a round through the sockets failed", exc_info=error)
 
     def _round(self) -> None:
         now = time.monotonic()
         for client in self._registry:
             client.keep_alive(now)
-        if self._silent_seconds() > _STORE_GONE_SECONDS:
+        if self._silent_seconds() > self._longest_silence_seconds:
             for client in self._registry:
                 client.close(STORE_GONE, "the store cannot be reached")
             return

@@ -62,9 +62,9 @@ class Watch:
         self._goal = START
         self._live = Event()
 
-    def wait_live(self) -> None:
-        """Wait until `place` is the newest there is."""
-        self._live.wait()
+    def wait_live(self, seconds: float | None = None) -> bool:
+        """Wait until `place` is the newest there is, at most so long; whether it is."""
+        return bool(self._live.wait(seconds))
 
     def pause(self) -> int:
         """Something may be missing from here on; answers the number of the catching up that follows."""

@@ -113,10 +113,10 @@ class Api:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=CHECKOUT)
         eventually(self._answers, within_seconds=20, what="an answer of the API")
 
-    def terminate(self) -> None:
-        """Send SIGTERM to the API, as an operator does."""
+    def signal(self, number: int) -> None:
+        """Send a signal to the API, as an operator does."""
         assert self._process is not None
-        self._process.terminate()
+        self._process.send_signal(number)
 
     def wait_ended(self, seconds: float = 10) -> int:
         """Wait for the end of the API; its exit code."""

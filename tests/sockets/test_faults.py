@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
 from fleet import messages
 from fleet.console import Append
-from tests.sockets.conftest import Api
+from tests.sockets.conftest import Api, running_api
 from tests.support.deadline import eventually
 from tests.support.event_socket import EventSocket
 
@@ -72,7 +73,7 @@ def outage(api: Api, what: str) -> Callable[[], None]:
     def freeze_stream() -> None:
         assert api.stream.process is not None
         api.stream.process.send_signal(signal.SIGSTOP)
-        time.sleep(7)  # how long the outage lasts, not a wait for anything
+        time.sleep(6)  # how long the outage lasts, not a wait for anything
         api.stream.process.send_signal(signal.SIGCONT)
 
     def drop_connections() -> None:
@@ -141,6 +142,16 @@ def test_more_events_than_are_kept_end_in_the_current_state(own_api: Api) -> Non
         socket.wait_for(lambda event: event["data"] == "after")
 
 
+def test_a_message_that_is_none_of_ours_harms_nobody(api: Api, name: str) -> None:
+    api.create(name)
+    with api.socket(name) as socket, redis.Redis.from_url(api.stream.url) as client:
+        socket.wait_for_state("running")
+        client.publish(f"lightd:console:{name}", b"\xff garbage")
+        api.redis.publish(f"lightd:feed:{name}", "garbage")
+        api.print(name, "still here")
+        socket.wait_for_console("still here")
+
+
 def test_a_revoked_token_closes_its_sockets_within_five_seconds(api: Api, name: str) -> None:
     secret, token = api.tokens.issue(600)
     other_secret, _ = api.tokens.issue(600)
@@ -167,12 +178,13 @@ def test_a_new_master_token_closes_the_sockets_of_the_old_one(own_api: Api) -> N
         assert socket.wait_closed(5) == 4401
 
 
-def test_sigterm_closes_all_sockets_with_1001_within_two_seconds(own_api: Api) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_at_its_end_the_api_closes_all_sockets_with_1001_within_two_seconds(own_api: Api, number: int) -> None:
     sockets = [own_api.socket("c") for _ in range(50)]
     for socket in sockets:
         socket.wait_for(lambda _: True)
     began = time.monotonic()
-    own_api.terminate()
+    own_api.signal(number)
     assert {socket.wait_closed(5) for socket in sockets} == {1001}
     assert time.monotonic() - began < 2
     own_api.wait_ended(5)
@@ -180,14 +192,21 @@ def test_sigterm_closes_all_sockets_with_1001_within_two_seconds(own_api: Api) -
         socket.close()
 
 
-@pytest.mark.slow
-def test_a_store_that_stays_away_closes_sockets_with_4503_after_half_a_minute(own_api: Api) -> None:
-    with own_api.socket("c") as socket:
+@pytest.fixture
+def impatient_api(folder: Path) -> Iterator[Api]:
+    """An API whose sockets outlive a lost store for six seconds."""
+    yield from running_api(folder, LIGHTD_SOCKET_STORE_SECONDS="6")
+
+
+@pytest.mark.parametrize("lost", ["stream", "record"])
+def test_a_store_that_stays_away_closes_sockets_with_4503(impatient_api: Api, lost: str) -> None:
+    with impatient_api.socket("c") as socket:
         socket.wait_for(lambda _: True)
-        own_api.stream.stop()
+        store = impatient_api.stream if lost == "stream" else impatient_api.record
+        store.stop()
         began = time.monotonic()
-        assert socket.wait_closed(45) == 4503
-        assert time.monotonic() - began > 25
+        assert socket.wait_closed(20) == 4503
+        assert time.monotonic() - began > 1
 
 
 def test_two_hundred_connections_leave_nothing_behind(own_api: Api) -> None:

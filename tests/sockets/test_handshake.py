@@ -85,6 +85,7 @@ def test_without_any_token_the_socket_is_closed_after_five_seconds(api: Api, nam
 def test_nothing_is_told_before_the_token_came(api: Api, name: str) -> None:
     api.create(name)
     with api.socket(name, token="") as waiting, api.socket(name) as authenticated:
+        authenticated.wait_for_state("running")
         api.print(name, "secret")
         authenticated.wait_for_console("secret")
         assert waiting.events == []
@@ -96,7 +97,6 @@ def test_a_single_use_token_opens_one_socket_that_lives_on(api: Api, name: str) 
     with api.socket(name, token=secret) as socket:
         socket.wait_for_state("running")
         assert refused(api.url(name, token=secret)).status_code == 401
-        eventually(lambda: api.redis.zcard("lightd:tokens") == 0, within_seconds=5, what="the end of the token")
         api.print(name, "still here")
         socket.wait_for_console("still here")
 

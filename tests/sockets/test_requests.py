@@ -79,7 +79,7 @@ def test_a_command_that_the_terminal_does_not_take_is_an_error(api: Api, name: s
         "c1\x9b31m",
         "x" * 4001,
         "ä" * 2001,
-        "�",
+        "\ud800",
         "trailing\n\n",
         5,
         None,
@@ -182,6 +182,7 @@ def test_a_wrong_number_of_lines_is_an_error(api: Api, name: str, lines: Any) ->
 def test_a_message_that_makes_no_sense_is_an_error_and_the_socket_stays(api: Api, name: str, message: str) -> None:
     api.create(name)
     with api.socket(name) as socket:
+        socket.wait_for_state("running")
         socket.send(message)
         wait_for_error(socket, "Error: ")
         api.print(name, "still here")
