@@ -89,6 +89,9 @@ class Settings:
     )
     volume_size_mb: int = _setting("LIGHTD_VOLUME_SIZE_MB", 1024, "Size of a volume when the request names none.")
     volume_max_mb: int = _setting("LIGHTD_VOLUME_MAX_MB", 1024 * 1024, "Largest size a volume may have.")
+    pull_private: bool = _setting(
+        "LIGHTD_PULL_PRIVATE", False, "Let a pull from a URL reach addresses that are not on the public internet."
+    )
     disk_floor_mb: int = _setting(
         "LIGHTD_DISK_FLOOR_MB", 512, "Free disk space below which no volume is made and no sparse one grows."
     )

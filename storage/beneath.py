@@ -131,6 +131,15 @@ def check_regular(mode: int) -> None:
         raise Conflict("This path is not a regular file.", code="not_regular")
 
 
+def is_folder(root: Root, path: bytes) -> bool:
+    """Whether there is a folder at `path`, possibly behind a link in the volume; raises PathTraversal."""
+    try:
+        with opened(root.fd, path, os.O_PATH | os.O_DIRECTORY):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def split(path: bytes) -> tuple[bytes, bytes]:
     """The path of the folder something stands in (`.` for the root), and its name there."""
     folder, _, name = path.rpartition(b"/")

@@ -14,6 +14,8 @@ from fleet.signing import check_call
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _UNSIGNED = frozenset({"/healthz"})
+# These carry their own signature in the path, which is therefore not logged.
+_LINKS = "/links/"
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ def guard_calls(app: Flask, settings: Settings) -> None:
         g.started_at = time.monotonic()
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        if request.path not in _UNSIGNED:
+        if request.path not in _UNSIGNED and not request.path.startswith(_LINKS):
             check_call(key, settings.node, request.method, sent_target(), request.headers.get("Authorization", ""))
 
     @app.after_request
@@ -37,9 +39,13 @@ def guard_calls(app: Flask, settings: Settings) -> None:
         _log.log(
             level,
             "method=%s path=%r status=%d took_ms=%.1f request_id=%s",
-            *(request.method, request.path, response.status_code, took_ms, g.request_id),
+            *(request.method, _logged_path(), response.status_code, took_ms, g.request_id),
         )
         return response
+
+
+def _logged_path() -> str:
+    return _LINKS if request.path.startswith(_LINKS) else request.path
 
 
 def sent_target() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO
 
 from flask import Blueprint, Response, request
@@ -13,11 +13,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import wrap_file
 
 from fleet.errors import Invalid, LightdError
-from storage.beneath import Root, opened_file, split
+from fleet.settings import Settings
+from storage.archives import ArchiveFormat, format_named, stream_archive
+from storage.beneath import Root, is_folder, opened_file, split
 from storage.downloading import Part, disposition, entity_tag, part_of
 from storage.failures import described
-from storage.paths import checked_path, shown
-from storage.server.fields import query, query_flag
+from storage.paths import ROOT, checked_folder, checked_path, shown
+from storage.pulling import PullLimits, pull
+from storage.server.fields import body, query, query_flag
 from storage.volumes import Volumes
 from storage.writing import write_stream
 
@@ -25,23 +28,61 @@ _CHUNK_BYTES = 1024 * 1024
 _READ_ON_SECONDS = 5.0
 
 
-def blueprint(store: Volumes) -> Blueprint:
+def blueprint(store: Volumes, settings: Settings) -> Blueprint:
     """The routes, working on the volumes of `store`."""
     routes = Blueprint("transfers", __name__)
 
     @routes.get("/volumes/<volume_id>/download")
     def download(volume_id: str) -> Response:
-        path = checked_path(query("path"))
-        with store.opened(volume_id) as root:
-            return send_file(root, path)
+        return send(store, volume_id, query("path"))
 
     @routes.put("/volumes/<volume_id>/upload")
     def upload(volume_id: str) -> dict[str, Any]:
-        path = checked_path(query("path"))
+        return receive(store, volume_id, query("path"))
+
+    @routes.post("/volumes/<volume_id>/pull")
+    def pull_file(volume_id: str) -> dict[str, Any]:
+        fields = body()
+        path, url = checked_path(fields.raw("path")), fields.text("url")
         with store.opened(volume_id) as root:
-            return receive_file(root, path)
+            size = pull(root, url, path, PullLimits(allow_private=settings.pull_private))
+        return {"message": "File pulled successfully", "path": shown(path), "size": size}
 
     return routes
+
+
+def send(store: Volumes, volume_id: str, path: str | None) -> Response:
+    """The answer to a download: a file's bytes, or a folder as an archive made on the way (`format` in the query)."""
+    with ExitStack() as held:
+        root = held.enter_context(store.opened(volume_id))
+        checked = checked_folder(path)
+        if not is_folder(root, checked):
+            return send_file(root, checked)
+        archive_format = format_named(query("format") or ArchiveFormat.TAR_GZ)
+        pieces = stream_archive(root, archive_format, checked)
+        name = (split(checked)[1] if checked != ROOT else b"volume") + f".{archive_format}".encode()
+        # The volume stays open until the last piece is sent or the client is gone.
+        return _archive(pieces, name, held.pop_all())
+
+
+def _archive(pieces: Iterator[bytes], name: bytes, held: ExitStack) -> Response:
+    headers = {"Content-Disposition": disposition(name), "X-Content-Type-Options": "nosniff"}
+    response = Response(pieces, 200, headers, content_type="application/octet-stream")
+    response.call_on_close(held.close)
+    return response
+
+
+def receive(store: Volumes, volume_id: str, path: str | None) -> dict[str, Any]:
+    """Take the body of an upload into a file; it appears when its last byte has come, else nothing does."""
+    checked = checked_path(path)
+    overwrite = query("overwrite") is None or query_flag("overwrite")
+    try:
+        with store.opened(volume_id) as root:
+            size = write_stream(root, checked, _body_chunks(), overwrite=overwrite)
+    except LightdError:
+        _read_on()
+        raise
+    return {"message": "File uploaded successfully", "path": shown(checked), "size": size}
 
 
 def send_file(root: Root, path: bytes) -> Response:
@@ -80,17 +121,6 @@ def _streamed(file: BinaryIO, part: Part, headers: dict[str, str]) -> Response:
         response.headers["Content-Range"] = part.content_range
     response.call_on_close(file.close)
     return response
-
-
-def receive_file(root: Root, path: bytes) -> dict[str, Any]:
-    """Take the body of an upload into a file; it appears when its last byte has come, else nothing does."""
-    overwrite = query("overwrite") is None or query_flag("overwrite")
-    try:
-        size = write_stream(root, path, _body_chunks(), overwrite=overwrite)
-    except LightdError:
-        _read_on()
-        raise
-    return {"message": "File uploaded successfully", "path": shown(path), "size": size}
 
 
 def _read_on() -> None:

@@ -76,6 +76,16 @@ class Volumes:
         with opened_root(folder, self._settings.owner, room) as root:
             yield root
 
+    @contextmanager
+    def opened_alone(self, volume_id: str) -> Iterator[Root]:
+        """Like `opened`, holding the volume's lock: for archives, which resizing and deleting must wait for."""
+        with self._alone(volume_id):
+            meta = self.get(volume_id)
+            folder = self._driver(meta).ensure_mounted(volume_id)
+            room = self._driver(meta).room(volume_id, meta.size_mb)
+            with opened_root(folder, self._settings.owner, room) as root:
+                yield root
+
     def usage(self, volume_id: str) -> Usage:
         """How full the volume is; raises NotFound."""
         meta = self.get(volume_id)

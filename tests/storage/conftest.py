@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def root(folder: Path) -> Iterator[Root]:
 @pytest.fixture
 def settings() -> Iterator[Settings]:
     """Settings of a host with an empty data folder; everything mounted below it is unmounted at the end."""
+    with host_settings() as made:
+        yield made
+
+
+@contextmanager
+def host_settings() -> Iterator[Settings]:
+    """The same, for fixtures that live longer than a test."""
     data = Path(tempfile.mkdtemp(prefix="lightd-files-"))
     try:
         yield Settings(data=data, node="node-a", disk_floor_mb=64, volume_driver="loop")
@@ -67,8 +75,16 @@ def loop_folder(settings: Settings, volumes: Volumes) -> Path:
     return volume_path(settings, VOLUME_ID)
 
 
-@pytest.fixture
-def files_process(settings: Settings) -> Iterator[FilesProcess]:
-    """A files process with that host's volumes."""
-    with running_files_process(settings) as process:
+@pytest.fixture(scope="module")
+def files_process() -> Iterator[FilesProcess]:
+    """A files process of a host of its own, for all tests of a module."""
+    with host_settings() as settings, running_files_process(settings) as process:
         yield process
+
+
+@pytest.fixture
+def served_folder(files_process: FilesProcess) -> Path:
+    """The folder of an empty volume of 64 MB called VOLUME_ID that the files process serves."""
+    assert files_process.call("DELETE", f"/volumes/{VOLUME_ID}").status == 204
+    assert files_process.call("POST", f"/volumes/{VOLUME_ID}", {"size_mb": 64}).status == 201
+    return volume_path(files_process.settings, VOLUME_ID)

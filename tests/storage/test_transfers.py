@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from fleet.settings import Settings
-from storage.volumes import volume_path
+from fleet.links import Link, sign_link
+from storage.archives import decompress
+from storage.beneath import opened_root
 from tests.storage.conftest import OWNER, VOLUME_ID
 from tests.storage.files_process import FilesProcess
 from tests.support.deadline import eventually
@@ -20,10 +22,9 @@ MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
-def volume(files_process: FilesProcess, settings: Settings) -> Path:
-    """The folder of a volume of 64 MB that the files process serves."""
-    assert files_process.call("POST", BASE, {"size_mb": 64}).status == 201
-    return volume_path(settings, VOLUME_ID)
+def volume(served_folder: Path) -> Path:
+    """The folder of the volume that is served."""
+    return served_folder
 
 
 def memory_kb(files_process: FilesProcess) -> int:
@@ -92,7 +93,7 @@ def test_folders_fifos_and_links_out_are_not_downloaded_as_files(files_process: 
     assert files_process.call("GET", BASE + "/download?path=pipe").status == 409
     assert files_process.call("GET", BASE + "/download?path=out").status == 400
     assert files_process.call("GET", BASE + "/download?path=missing").status == 404
-    assert files_process.call("GET", BASE + "/download").status == 400
+    assert files_process.call("GET", BASE + "/download?path=..").status == 400
 
 
 def test_an_upload_appears_whole(files_process: FilesProcess, volume: Path) -> None:
@@ -117,6 +118,7 @@ def test_an_upload_of_unknown_length_works(files_process: FilesProcess, volume: 
 def test_an_upload_that_breaks_off_leaves_the_old_file(files_process: FilesProcess, volume: Path) -> None:
     (volume / "a").write_bytes(b"old")
     target = BASE + "/upload?path=a"
+    before = files_process.log.read_text().count("status=400")
     for length in ("Content-Length", "Transfer-Encoding"):
         connection = files_process.connection()
         connection.putrequest("PUT", target)
@@ -125,7 +127,9 @@ def test_an_upload_that_breaks_off_leaves_the_old_file(files_process: FilesProce
         connection.endheaders()
         connection.send(b"40000\r\n" + b"x" * 200_000)
         connection.close()
-    eventually(lambda: files_process.log.read_text().count("status=400") == 2, within_seconds=10, what="both cut off")
+    eventually(
+        lambda: files_process.log.read_text().count("status=400") == before + 2, within_seconds=10, what="both cut off"
+    )
     assert os.listdir(volume) == ["a"] and (volume / "a").read_bytes() == b"old"
 
 
@@ -142,3 +146,76 @@ def test_memory_stays_the_same_whatever_the_size(files_process: FilesProcess, vo
     assert files_process.call("PUT", BASE + "/upload?path=a", raw=content).status == 200
     assert files_process.call("GET", BASE + "/download?path=a").data == content
     assert memory_kb(files_process) - before_kb < 20_000
+
+
+@pytest.mark.parametrize(("query", "name"), [("", "world.tar.gz"), ("&format=zip", "world.zip")])
+def test_a_folder_is_downloaded_as_an_archive(files_process: FilesProcess, volume: Path, query: str, name: str) -> None:
+    (volume / "world").mkdir()
+    (volume / "world/level.dat").write_bytes(os.urandom(100_000))
+    answer = files_process.call("GET", BASE + "/download?path=world" + query)
+    assert answer.status == 200 and f'filename="{name}"' in answer.headers["Content-Disposition"]
+    (volume / "archive").write_bytes(answer.data)
+    with opened_root(volume, OWNER) as root:
+        decompress(root, b"archive", b"out")
+    assert (volume / "out/world/level.dat").read_bytes() == (volume / "world/level.dat").read_bytes()
+    assert files_process.call("GET", BASE + "/download?path=&format=zip").data.startswith(b"PK")
+    assert files_process.call("GET", BASE + "/download?path=world&format=rar").status == 400
+
+
+def test_a_client_that_leaves_a_folder_download_leaves_nothing_open(files_process: FilesProcess, volume: Path) -> None:
+    (volume / "world").mkdir()
+    (volume / "world/noise").write_bytes(os.urandom(30 * MEBIBYTE))
+    target = BASE + "/download?path=world"
+    for _ in range(5):
+        connection = files_process.connection()
+        connection.request("GET", target, headers={"Authorization": files_process.signature("GET", target)})
+        assert connection.getresponse().read(1000)
+        connection.close()
+    child = Path(f"/proc/{files_process.process.pid}/task/{files_process.process.pid}/children").read_text().split()[0]
+
+    def nothing_open() -> bool:
+        opened = [os.path.realpath(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
+        return not any(str(volume) in path for path in opened)
+
+    eventually(nothing_open, within_seconds=10, what="letting go of the volume")
+
+
+def token(files_process: FilesProcess, action: str, ttl_seconds: int = 60, **changes: str) -> str:
+    fields = {"node": "node-a", "volume_id": VOLUME_ID, "path": "dir/a.bin", **changes}
+    link = Link(action=action, expires_at=int(time.time()) + ttl_seconds, **fields)
+    return sign_link(files_process.settings.signing_key(), link)
+
+
+def test_a_link_works_without_any_header(files_process: FilesProcess, volume: Path) -> None:
+    plain = {"Authorization": ""}
+    upload = files_process.call("PUT", "/links/" + token(files_process, "upload"), raw=b"by link", headers=plain)
+    assert upload.json["path"] == "dir/a.bin"
+    assert (volume / "dir/a.bin").read_bytes() == b"by link"
+    download = files_process.call("GET", "/links/" + token(files_process, "download"), headers=plain)
+    assert download.data == b"by link"
+    part = {**plain, "Range": "bytes=3-"}
+    assert files_process.call("GET", "/links/" + token(files_process, "download"), headers=part).data == b"link"
+
+
+def test_a_link_opens_nothing_else_and_not_for_long(files_process: FilesProcess, volume: Path) -> None:
+    good = token(files_process, "download")
+    for bad in (
+        good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "x" + good,
+        "nonsense",
+        token(files_process, "upload"),
+        token(files_process, "download", ttl_seconds=-1),
+        token(files_process, "download", node="node-b"),
+        sign_link("another key", Link("node-a", VOLUME_ID, "a", "download", 2**40)),
+    ):
+        assert files_process.call("GET", "/links/" + bad, headers={"Authorization": ""}).status == 403
+    escape = token(files_process, "download", path="../../secret")
+    assert files_process.call("GET", "/links/" + escape, headers={"Authorization": ""}).status == 400
+    assert good not in files_process.log.read_text()
+
+
+def test_a_pull_from_the_host_itself_is_refused(files_process: FilesProcess, volume: Path) -> None:
+    body = {"url": "http://127.0.0.1:1/", "path": "a"}
+    answer = files_process.call("POST", BASE + "/pull", body)
+    assert (answer.status, answer.json["code"]) == (403, "address_not_public")
+    assert files_process.call("POST", BASE + "/pull", {"url": 1, "path": "a"}).status == 400

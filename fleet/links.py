@@ -1,0 +1,47 @@
+"""Signed links: a URL that proves by itself that its bearer may download or upload one path until it expires."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from fleet.errors import Forbidden
+
+_SALT = "lightd.files.link"
+ACTIONS = ("download", "upload")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a link allows: `action` is `download` or `upload`; `expires_at` is in Unix seconds."""
+
+    node: str
+    volume_id: str
+    path: str
+    action: str
+    expires_at: int
+
+
+def sign_link(key: str, link: Link) -> str:
+    """The token that stands in the link's URL."""
+    fields = [link.node, link.volume_id, link.path, link.action, link.expires_at]
+    return str(_serializer(key).dumps(fields))
+
+
+def check_link(key: str, node: str, action: str, token: str) -> Link:
+    """What a token of this node allows; raises Forbidden when it is forged, expired or for something else."""
+    try:
+        link = Link(*_serializer(key).loads(token))
+    except (BadSignature, TypeError) as error:
+        raise Forbidden("This link is not valid.", code="bad_link") from error
+    if link.node != node or link.action != action:
+        raise Forbidden("This link is for something else.", code="bad_link")
+    if link.expires_at < time.time():
+        raise Forbidden("This link has expired.", code="link_expired")
+    return link
+
+
+def _serializer(key: str) -> URLSafeSerializer:
+    return URLSafeSerializer(key, salt=_SALT)

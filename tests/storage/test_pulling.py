@@ -1,0 +1,266 @@
+"""Pulling files from the web, with real servers on the loopback, and every way of naming an address."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import Forbidden, Invalid, LightdError, NodeTimeout, QuotaExceeded, Unavailable
+from storage.beneath import Root
+from storage.pulling import PullLimits, checked_address, is_public, pull
+
+LOCAL = PullLimits(allow_private=True, silence_seconds=2)
+CONTENT = os.urandom(3_000_000)
+
+
+class Web(BaseHTTPRequestHandler):
+    """A server whose paths say how it behaves."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        getattr(self, "_" + self.path.strip("/").replace("-", "_").partition("?")[0])()
+
+    def _file(self) -> None:
+        self._send(200, {"Content-Length": str(len(CONTENT))}, CONTENT)
+
+    def _chunked(self) -> None:
+        self._send(200, {"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")
+
+    def _cut_off(self) -> None:
+        self._send(200, {"Content-Length": "100000"}, b"x" * 500)
+        self.close_connection = True
+
+    def _cut_chunks(self) -> None:
+        self._send(200, {"Transfer-Encoding": "chunked"}, b"5000\r\nhello")
+        self.close_connection = True
+
+    def _silent(self) -> None:
+        self._send(200, {"Content-Length": "100000"}, b"x" * 500)
+        self.server.held.wait(30)  # type: ignore[attr-defined]
+        self.close_connection = True
+
+    def _missing(self) -> None:
+        self._send(404, {"Content-Length": "0"}, b"")
+
+    def _moved(self) -> None:
+        self._send(302, {"Location": "/file", "Content-Length": "0"}, b"")
+
+    def _circle(self) -> None:
+        self._send(302, {"Location": "/circle", "Content-Length": "0"}, b"")
+
+    def _elsewhere(self) -> None:
+        self._send(302, {"Location": "file:///etc/passwd", "Content-Length": "0"}, b"")
+
+    def _endless(self) -> None:
+        self._send(200, {"Connection": "close"}, b"")
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(b"x" * 100_000)
+        except OSError:
+            return
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    server.held = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.held.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """The address of that server."""
+    with served() as address:
+        yield address
+
+
+def test_a_file_is_pulled_whole(root: Root, folder: Path, web: str) -> None:
+    told: list[tuple[int, int]] = []
+    size = pull(root, web + "/file?x=1", b"mods/a.jar", LOCAL, lambda done, total: told.append((done, total)))
+    assert size == len(CONTENT) and (folder / "mods/a.jar").read_bytes() == CONTENT
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert pull(root, web + "/chunked", b"b", LOCAL) == 5
+    assert pull(root, web + "/moved", b"c", LOCAL) == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/cut-off", Unavailable),
+        ("/cut-chunks", Unavailable),
+        ("/silent", NodeTimeout),
+        ("/missing", Invalid),
+        ("/circle", Invalid),
+        ("/elsewhere", Invalid),
+    ],
+)
+def test_a_failed_pull_keeps_the_old_file(
+    root: Root, folder: Path, web: str, path: str, error: type[LightdError]
+) -> None:
+    (folder / "a").write_text("old")
+    with pytest.raises(error):
+        pull(root, web + path, b"a", LOCAL)
+    assert os.listdir(folder) == ["a"] and (folder / "a").read_text() == "old"
+
+
+def test_size_and_time_are_limited(root: Root, folder: Path, web: str) -> None:
+    with pytest.raises(QuotaExceeded):
+        pull(root, web + "/endless", b"a", PullLimits(allow_private=True, largest_bytes=1_000_000))
+    with pytest.raises(NodeTimeout):
+        pull(root, web + "/endless", b"a", PullLimits(allow_private=True, longest_seconds=0.2))
+    assert os.listdir(folder) == []
+
+
+def test_nothing_listens_is_said_clearly(root: Root) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(Unavailable):
+            pull(root, f"http://127.0.0.1:{unused.getsockname()[1]}/", b"a", LOCAL)
+
+
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "127.8.8.8",
+    "0.0.0.0",
+    "10.0.0.1",
+    "172.17.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.8",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::7f00:1",
+    "::808:808",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::1",
+    "2002:7f00:1::",
+    "2002:a00:1::",
+    "2001:0:4136:e378:8000:63bf:80ff:fffe",
+    "fe80::1",
+    "fe80::1%lo",
+    "fc00::1",
+    "fd12::1",
+    "ff02::1",
+    "2001:db8::1",
+    "not an address",
+]
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_an_address_that_is_not_public_is_known(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_a_public_address_is_known(address: str) -> None:
+    assert is_public(address)
+
+
+SPELLINGS = [
+    "localhost",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "0",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "127.0.0.1.",
+    "LOCALHOST.",
+]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_every_spelling_of_the_loopback_is_refused(root: Root, folder: Path, web: str, host: str) -> None:
+    port = web.rpartition(":")[2]
+    with pytest.raises((Forbidden, Invalid)):
+        pull(root, f"http://{host}:{port}/file", b"a", PullLimits(silence_seconds=2))
+    assert os.listdir(folder) == []
+
+
+def test_a_redirect_to_a_private_address_is_refused(root: Root, web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr("storage.pulling.is_public", lambda _address: len(asked) == 1)
+    monkeypatch.setattr("storage.pulling.socket.getaddrinfo", resolve)
+    with pytest.raises(Forbidden):
+        pull(root, web.replace("127.0.0.1", "first.example") + "/moved", b"a", PullLimits(silence_seconds=2))
+    assert asked == ["first.example", "first.example"]
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr("storage.pulling.socket.getaddrinfo", lambda *_, **__: both)
+    with pytest.raises(Forbidden):
+        checked_address("mixed.example", 80, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "gopher://x/",
+        "//example.org/a",
+        "example.org/a",
+        "http://",
+        "http:///a",
+        "http://user:password@example.org/",
+        "http://user@example.org/",
+        "http://example.org:99999/",
+        "http://example.org:x/",
+        "http://example.org/a b",
+        "http://example.org/a\r\nX: y",
+        "http://ex\tample.org/",
+        "http://example.org/ü",
+        "http://[::1/",
+        "http://" + "a" * 5000,
+    ],
+)
+def test_odd_urls_are_refused(root: Root, url: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(Invalid):
+        pull(root, url, b"a", PullLimits())
+    assert time.monotonic() - started < 1
