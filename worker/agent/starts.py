@@ -16,7 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from fleet.errors import EngineUnavailable
+from fleet.errors import EngineUnavailable, NotFound
+from fleet.lifecycle import State
 from fleet.models import Container
 from fleet.pattern import compile_pattern, plain_text
 from fleet.repositories.containers import ContainerRepository
@@ -29,6 +30,7 @@ from worker.console.position import Position, nanoseconds
 _READ_BYTES = 128 * 1024
 _LINE_BYTES = 64 * 1024
 _IDLE_SECONDS = 1.0
+_RECORD_SECONDS = 0.01
 
 log = structlog.get_logger()
 
@@ -97,12 +99,12 @@ class Starts:
         """Read and match until `stop` is set."""
         while not stop.is_set():
             try:
-                busy = self._round()
+                pause_seconds = self._round()
                 self._outage.over()
             except OUTAGES as error:
                 stop.wait(self._outage.failed(error))
                 continue
-            if select.select([self._watch.fileno(), self._wake], [], [], 0 if busy else _IDLE_SECONDS)[0]:
+            if select.select([self._watch.fileno(), self._wake], [], [], pause_seconds)[0]:
                 self._take_notice()
 
     def _take_notice(self) -> None:
@@ -114,16 +116,32 @@ class Starts:
                 if expected.path.parent in folders:
                     expected.written = True
 
-    def _round(self) -> bool:
+    def _round(self) -> float:
+        """Read what is new and tell what was seen; answers how long nothing else needs to be done."""
         with self._lock:
-            waiting = [(name, one) for name, one in self._expected.items() if one.written or one.seen]
-            for _, expected in waiting:
-                self._look(expected)
-        for engine_id, expected in waiting:
-            if expected.seen:
-                self._containers.matched(replace(expected.container, container_id=engine_id, run=expected.run))
+            for expected in self._expected.values():
+                if expected.written and not expected.seen:
+                    self._look(expected)
+            unread = any(expected.written and not expected.seen for expected in self._expected.values())
+            seen = [(engine_id, expected) for engine_id, expected in self._expected.items() if expected.seen]
+        for engine_id, expected in list(seen):
+            if self._told(engine_id, expected):
                 self.forget(engine_id)
-        return bool(waiting)
+                seen.remove((engine_id, expected))
+        if unread:
+            return 0
+        return _RECORD_SECONDS if seen else _IDLE_SECONDS
+
+    def _told(self, engine_id: str, expected: _Expected) -> bool:
+        """Write `running` into the record; False while the start itself has not been written there yet."""
+        try:
+            record = self._containers.get(expected.container.internal_id)
+        except NotFound:
+            return True
+        if record.state is State.STARTING and record.run != expected.run:
+            return False
+        self._containers.matched(replace(record, container_id=engine_id, run=expected.run))
+        return True
 
     def _look(self, expected: _Expected) -> None:
         """Read on a bit; notes whether the pattern was in it."""

@@ -31,11 +31,12 @@ class Transfer:
 
         `ended`: the process writes no more, so an unfinished last line goes out too.
         """
-        if not self._unsettled:
+        while not self._unsettled:
             entries = self._log.read(max_bytes)
             self._add(self._lines.add(entries))
-            if ended and not entries:
-                self._add(self._lines.end())
+            if not entries:
+                self._add(self._lines.end() if ended else ())
+                break
         return list(self._unsettled)
 
     def settle(self, position: str) -> None:

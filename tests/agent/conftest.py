@@ -1,0 +1,25 @@
+"""A bench for the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.images import Image
+
+from fleet.store import Client
+from tests.agent.bench import Bench, new_settings
+
+
+@pytest.fixture
+def bench(
+    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, tmp_path: Path
+) -> Iterator[Bench]:
+    """A host with an empty record; its agent is not running yet."""
+    made = Bench(engine, new_settings(tmp_path, store_url))
+    made.runtime.ensure_network(made.settings.network)
+    yield made
+    made.close()
+    print(made.log_text())
