@@ -15,6 +15,7 @@ from app.request_id import init_request_id
 from app.services import Dispatch, make_services
 from app.sockets import init_sockets
 from app.tokens.routes import blueprint as tokens
+from app.unread_body import init_unread_body
 from app.volumes.files import blueprint as files
 from app.volumes.routes import blueprint as volumes
 from fleet.settings import Settings
@@ -32,6 +33,7 @@ def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["lightd"] = make_services(settings, stores, dispatch)
     init_request_id(app)
+    init_unread_body(app)
     init_auth(app)
     api = init_openapi(app)
     for blueprint in _RESOURCES:

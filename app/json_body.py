@@ -38,6 +38,8 @@ class Blueprint(SmorestBlueprint):
 def read_json(req: Request) -> Any:
     """The JSON body of a request, `{}` for none. Raises Invalid, UnsupportedMediaType, RequestEntityTooLarge."""
     data = req.get_data(cache=False)
+    # A body without a stated length ends silently at the limit; asking for more makes werkzeug tell.
+    req.stream.read(1)
     if not data:
         return {}
     if not (req.mimetype == "application/json" or req.mimetype.endswith("+json")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
 
@@ -90,6 +91,28 @@ def test_a_missing_body_is_told_by_its_missing_fields(api: Api, content_type: st
 
 def test_a_body_over_the_limit_is_413(api: Api, offered: Services) -> None:
     assert send(api, b" " * (offered.settings.max_body_bytes + 1)) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": ""}, {"Content-Type": "text/plain"}])
+def test_a_refused_body_is_read_away_before_the_answer(api: Api, headers: dict[str, str]) -> None:
+    body = BytesIO(b"x" * (17 << 20))
+    answer = api.post("/network/ports", input_stream=body, content_length=17 << 20, headers=headers)
+    assert answer.status_code in (401, 413)
+    assert body.read(1) == b""
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 413), (1 << 20, 413)])
+def test_a_body_without_a_stated_length_has_the_same_limit(api: Api, offered: Services, more: int, status: int) -> None:
+    body = json.dumps(PORT).encode()
+    padding = b" " * (offered.settings.max_body_bytes - len(body) - 1 + more)
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = api.post(
+        "/network/ports",
+        input_stream=BytesIO(padding + body),
+        headers={"Content-Type": "application/json"},
+        environ_overrides=chunked,
+    )
+    assert answer.status_code == status
 
 
 def test_the_second_of_two_equal_keys_counts(api: Api) -> None:
