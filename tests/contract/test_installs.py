@@ -67,7 +67,7 @@ def test_the_install_container_has_few_rights_and_the_same_limits(
 ) -> None:
     script = "#!/bin/sh\necho begun\nuntil [ -e go ]; do sleep 0.1; done"
     container = accepted(servers.ask(install_script=script))["internal_id"]
-    eventually(lambda: "begun" in servers.logs(container, "?install=1"), within_seconds=20, what="the install")
+    eventually(lambda: "begun" in servers.logs(container), within_seconds=20, what="the install")
     settings = engine.containers.get(f"lightd-{container}-install").attrs["HostConfig"]
     assert settings["Privileged"] is False
     assert settings["CapDrop"] == ["ALL"]
@@ -82,7 +82,7 @@ def test_the_install_container_has_few_rights_and_the_same_limits(
 def test_kill_cancels_an_install(stack: Stack, servers: Servers, engine: docker.DockerClient) -> None:
     made = accepted(servers.ask(install_script="#!/bin/sh\necho begun\nsleep 600"))
     container = made["internal_id"]
-    eventually(lambda: "begun" in servers.logs(container, "?install=1"), within_seconds=20, what="the install")
+    eventually(lambda: "begun" in servers.logs(container), within_seconds=20, what="the install")
     servers.act(container, "kill")
     stack.wait_for_state(container, "failed", 15)
     assert servers.record(container)["install_state"] == "failed"

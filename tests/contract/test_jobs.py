@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.support.answers import accepted, refused
+from tests.support.answers import Answer, accepted, refused
+from tests.support.deadline import eventually
 from tests.support.servers import Servers
 from tests.support.stack import Stack
 
@@ -28,12 +29,14 @@ def test_a_finished_job_tells_all_about_itself(stack: Stack, servers: Servers) -
 
 def test_a_job_under_way_names_its_step_and_has_no_end_yet(stack: Stack, servers: Servers) -> None:
     made = accepted(servers.ask(install_script="#!/bin/sh\nsleep 600"))
-    seen: set[str] = set()
-    while "running" not in seen:
+
+    def under_way() -> Answer | None:
         job = accepted(stack.api("GET", f"/jobs/{made['job_id']}"))
         assert job["state"] in ("queued", "running")
         assert job["finished_at"] is None
-        seen.add(job["state"])
+        return job if job["state"] == "running" and job["step"] else None
+
+    job = eventually(under_way, within_seconds=10, what="the job's first step") or {}
     assert isinstance(job["step"], str)
     assert job["progress"] is None or 0 <= job["progress"] <= 1
     assert servers.record(made["internal_id"])["job_id"] == made["job_id"]

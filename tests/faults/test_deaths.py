@@ -47,7 +47,7 @@ def test_an_install_goes_on_or_fails_with_a_reason_when_a_worker_is_killed(
     script = "#!/bin/sh\necho begun\nsleep 3\necho made > made.txt\ntouch /opt-made"
     made = accepted(servers.ask("cat made.txt; ls /opt-made", ports=[port], install_script=script))
     container = made["internal_id"]
-    eventually(lambda: "begun" in servers.logs(container, "?install=1"), within_seconds=20, what="the install")
+    eventually(lambda: "begun" in servers.logs(container), within_seconds=20, what="the install")
     stack.wait_restarted(name, stack.kill(name))
     job = stack.wait_for_job(made["job_id"], 30)
     record = servers.record(container)
