@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from werkzeug.exceptions import HTTPException
 
@@ -32,6 +33,7 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(LightdError, _lightd_error)
     app.register_error_handler(RedisError, _store_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ParseException, _broken_request)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -67,6 +69,11 @@ def _http_error(error: HTTPException) -> Response:
     sentence, code = _SENTENCES.get(status, (f"{error.name}.", error.name.lower().replace(" ", "_")))
     headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
     return problem(status, {"error": sentence, "code": code}, headers)
+
+
+def _broken_request(error: ParseException) -> Response:
+    """A body whose chunks make no sense, as gunicorn finds out while it is read."""
+    return problem(400, {"error": f"The body is not valid HTTP: {error}", "code": "malformed_body"})
 
 
 def _unexpected(error: Exception) -> Response:

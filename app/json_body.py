@@ -40,6 +40,8 @@ def read_json(req: Request) -> Any:
     data = req.get_data(cache=False)
     # A body without a stated length ends silently at the limit; asking for more makes werkzeug tell.
     req.stream.read(1)
+    if len(data) < (req.content_length or 0):
+        raise Invalid("The body ended before its stated length.", code="malformed_body")
     if not data:
         return {}
     if not (req.mimetype == "application/json" or req.mimetype.endswith("+json")):

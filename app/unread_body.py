@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import IO
 
 from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
 
 _STEP_BYTES = 256 * 1024
 
@@ -24,7 +25,7 @@ def _read_away(response: Response) -> Response:
     environ = request.environ
     if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
         # Who breaks off or sends nonsense gets the same answer; gunicorn closes the connection after it.
-        with suppress(OSError):
+        with suppress(OSError, ParseException):
             _discard(environ["wsgi.input"])
     return response
 

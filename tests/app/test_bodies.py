@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
+from werkzeug.test import TestResponse
 
 from app.services import Services
 from tests.app.conftest import Api
@@ -93,26 +96,43 @@ def test_a_body_over_the_limit_is_413(api: Api, offered: Services) -> None:
     assert send(api, b" " * (offered.settings.max_body_bytes + 1)) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": ""}, {"Content-Type": "text/plain"}])
-def test_a_refused_body_is_read_away_before_the_answer(api: Api, headers: dict[str, str]) -> None:
-    body = BytesIO(b"x" * (17 << 20))
-    answer = api.post("/network/ports", input_stream=body, content_length=17 << 20, headers=headers)
-    assert answer.status_code in (401, 413)
+def stream(api: Api, body: Any, length: str = "", **headers: str) -> TestResponse:
+    """Send a body as gunicorn hands it over; without a length it came in chunks."""
+    environ = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": length}
+    if not length:
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+    sent = {"Content-Type": "application/json", **headers}
+    return api.post("/network/ports", headers=sent, environ_overrides=environ)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": ""}])
+@pytest.mark.parametrize("length", ["", str(17 << 20)])
+def test_a_refused_body_is_read_away_before_the_answer(api: Api, length: str, headers: dict[str, str]) -> None:
+    body = BytesIO(b" " * (17 << 20))
+    answer = stream(api, body, length, **headers)
+    assert answer.status_code == (401 if headers else 413)
     assert body.read(1) == b""
 
 
-@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 413), (1 << 20, 413)])
+@pytest.mark.parametrize(("more", "status"), [(-1, 200), (1, 413), (1 << 20, 413)])
 def test_a_body_without_a_stated_length_has_the_same_limit(api: Api, offered: Services, more: int, status: int) -> None:
     body = json.dumps(PORT).encode()
-    padding = b" " * (offered.settings.max_body_bytes - len(body) - 1 + more)
-    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    answer = api.post(
-        "/network/ports",
-        input_stream=BytesIO(padding + body),
-        headers={"Content-Type": "application/json"},
-        environ_overrides=chunked,
-    )
-    assert answer.status_code == status
+    padding = b" " * (offered.settings.max_body_bytes - len(body) + more)
+    assert stream(api, BytesIO(body + padding)).status_code == status
+
+
+def test_a_body_that_broke_off_is_refused_even_if_its_begin_makes_sense(api: Api) -> None:
+    answer = stream(api, BytesIO(json.dumps(PORT).encode()), "1000")
+    assert (answer.status_code, answer.json["code"]) == (400, "malformed_body")
+
+
+def test_a_body_in_broken_chunks_is_refused(api: Api) -> None:
+    class Broken:
+        def read(self, *_: object) -> bytes:
+            raise InvalidChunkSize(b"zz")
+
+    answer = stream(api, Broken())
+    assert (answer.status_code, answer.json["code"]) == (400, "malformed_body")
 
 
 def test_the_second_of_two_equal_keys_counts(api: Api) -> None:
