@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
-from contextlib import suppress
 from typing import NamedTuple
 
 from storage.beneath import Root, opened_folder
 from storage.draft import is_draft
 from storage.failures import described
 from storage.mimetypes import SNIFFED_BYTES, mimetype_of, special_mimetype
-from storage.paths import shown
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+# Python decodes names just as JSON shows them here, as long as the process runs in UTF-8 mode or locale.
+_name = operator.itemgetter(0)
+_TYPE = 0o170000
+_MAYBE_DRAFT = ".lightd-"
 
 
 class Entry(NamedTuple):
@@ -37,7 +42,8 @@ class DetailedEntry(NamedTuple):
 
 def list_folder(root: Root, path: bytes) -> list[Entry]:
     """The entries of a folder, directories first, then by name; raises NotFound, Conflict, PathTraversal."""
-    return [Entry(name, kind, size) for name, kind, size, _ in _listed(root, path)]
+    with described(path), opened_folder(root.fd, path) as folder_fd:
+        return [Entry(name, _kind(status.st_mode), _size(status)) for name, status in _listed(folder_fd)]
 
 
 def list_detailed(root: Root, path: bytes) -> list[DetailedEntry]:
@@ -46,36 +52,44 @@ def list_detailed(root: Root, path: bytes) -> list[DetailedEntry]:
         return [
             DetailedEntry(
                 name,
-                kind,
-                size,
+                _kind(status.st_mode),
+                _size(status),
                 f"{stat.S_IMODE(status.st_mode):o}",
                 int(status.st_mtime),
                 _mimetype(folder_fd, name, status.st_mode),
             )
-            for name, kind, size, status in _listed(root, path)
+            for name, status in _listed(folder_fd)
         ]
 
 
-def _listed(root: Root, path: bytes) -> list[tuple[str, str, int, os.stat_result]]:
-    with described(path), opened_folder(root.fd, path) as folder_fd, os.scandir(folder_fd) as entries:
-        rows = []
+def _listed(folder_fd: int) -> list[tuple[str, os.stat_result]]:
+    """Names as JSON text with what stands there, in the order of a listing. Written for folders of 100,000 entries."""
+    folders: list[tuple[str, os.stat_result]] = []
+    others: list[tuple[str, os.stat_result]] = []
+    with os.scandir(folder_fd) as entries:
         for entry in entries:
-            raw = os.fsencode(entry.name)
-            if is_draft(raw):
-                continue
-            with suppress(FileNotFoundError):  # deleted by the container just now
+            try:
                 status = entry.stat(follow_symlinks=False)
-                kind = _kind(status.st_mode)
-                size = 0 if kind == "directory" else status.st_size
-                rows.append((kind != "directory", raw, (shown(raw), kind, size, status)))
-    rows.sort(key=lambda row: row[:2])
-    return [row[2] for row in rows]
+            except FileNotFoundError:
+                continue  # deleted by the container just now
+            name = entry.name
+            if name.startswith(_MAYBE_DRAFT) and is_draft(os.fsencode(name)):
+                continue
+            (folders if status.st_mode & _TYPE == stat.S_IFDIR else others).append((name, status))
+    folders.sort(key=_name)
+    others.sort(key=_name)
+    return folders + others
 
 
 def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
+    kind = mode & _TYPE
+    if kind == stat.S_IFDIR:
         return "directory"
-    return "symlink" if stat.S_ISLNK(mode) else "file"
+    return "symlink" if kind == stat.S_IFLNK else "file"
+
+
+def _size(status: os.stat_result) -> int:
+    return 0 if status.st_mode & _TYPE == stat.S_IFDIR else status.st_size
 
 
 def _mimetype(folder_fd: int, name: str, mode: int) -> str:
@@ -83,7 +97,7 @@ def _mimetype(folder_fd: int, name: str, mode: int) -> str:
     if special:
         return special
     try:
-        fd = os.open(name.encode("utf-8", "surrogateescape"), _LOOK, dir_fd=folder_fd)
+        fd = os.open(name, _LOOK, dir_fd=folder_fd)
     except OSError:
         return "application/octet-stream"
     try:

@@ -48,21 +48,21 @@ _TEXT_TYPES = {
     "image/svg+xml",
 }
 
-_SPECIAL = [
-    (stat.S_ISDIR, "inode/directory"),
-    (stat.S_ISLNK, "inode/symlink"),
-    (stat.S_ISFIFO, "inode/fifo"),
-    (stat.S_ISSOCK, "inode/socket"),
-    (stat.S_ISCHR, "inode/chardevice"),
-    (stat.S_ISBLK, "inode/blockdevice"),
-]
+_SPECIAL = {
+    stat.S_IFDIR: "inode/directory",
+    stat.S_IFLNK: "inode/symlink",
+    stat.S_IFIFO: "inode/fifo",
+    stat.S_IFSOCK: "inode/socket",
+    stat.S_IFCHR: "inode/chardevice",
+    stat.S_IFBLK: "inode/blockdevice",
+}
 
 _EXTENSIONS = {".yml": "application/yaml", ".yaml": "application/yaml", ".toml": "application/toml"}
 
 
 def special_mimetype(mode: int) -> str:
     """The type of what is not a regular file, else an empty string."""
-    return next((name for matches, name in _SPECIAL if matches(mode)), "")
+    return _SPECIAL.get(stat.S_IFMT(mode), "")
 
 
 def mimetype_of(start: bytes, name: str) -> str:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import logging
 import resource
+import sys
 
 from fleet.settings import read_settings
+
+# Names on disk are bytes, shown as UTF-8 with surrogates; Python itself must decode them so.
+if sys.getfilesystemencoding() != "utf-8":
+    sys.exit("The files process needs UTF-8 file names: set PYTHONUTF8=1.")
 
 _settings = read_settings()
 _settings.run_folder.mkdir(parents=True, exist_ok=True)
