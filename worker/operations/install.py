@@ -23,7 +23,6 @@ def install(work: Work) -> None:
         state=State.READY,
         install_state=InstallState.READY,
         container_id=work.journal["create"],
-        error=None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,8 +43,8 @@ class Leases:
                 self._held.discard(job_id)
 
     def _renew_for_ever(self) -> None:
-        stop = threading.Event()
-        while not stop.wait(_RENEW_SECONDS):
+        while True:
+            time.sleep(_RENEW_SECONDS)
             with self._changed:
                 while not self._held:
                     self._changed.wait()

@@ -42,7 +42,6 @@ def start_process(work: Work, announcement: str) -> None:
             state=State.STARTING if work.spec.start_pattern else State.RUNNING,
             exit_code=None,
             oom_killed=False,
-            error=None,
         )
     except Superseded:
         _give_way(work, seen)

@@ -1,0 +1,207 @@
+"""Install and reinstall, to the end, to a failure, to a cancellation."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import Unavailable
+from fleet.lifecycle import Action, InstallState, State
+from fleet.models import Job
+from tests.support.deadline import eventually
+from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
+from worker.operations.names import install_name, private_image, server_name
+from worker.runtime.base import LABEL_NODE, LABEL_SPEC
+
+SCRIPT = "#!/bin/bash\r\necho installing\r\n"
+
+
+def started_in_background(site: Site, job: Job) -> threading.Thread:
+    thread = threading.Thread(target=site.runner.run, args=(job.job_id,))
+    thread.start()
+    return thread
+
+
+def assert_nothing_is_left(site: Site, name: str) -> None:
+    assert site.runtime.every(NODE) == []
+    assert not site.runtime.has_image(private_image(name))
+    assert site.host.jobs.open_count(NODE) == 0
+
+
+def test_a_container_without_a_script_becomes_ready(site: Site) -> None:
+    job = site.run(site.create("a", GAME_PORT))
+    container = site.container("a")
+    assert (job.state, container.state, container.install_state) == ("done", State.READY, InstallState.READY)
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.engine_id == container.container_id and not seen.running
+    assert site.told("a") == ["installing", "installed"]
+    assert not site.port_is_free()
+
+
+def test_the_label_for_recovery_holds_no_secret(site: Site) -> None:
+    site.install_behaves("a")
+    site.ready("a", env={"PASSWORD": "s3cret"}, install_script="echo s3cret")
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.labels[LABEL_NODE] == NODE
+    assert "PASSWORD" in seen.labels[LABEL_SPEC] and "s3cret" not in seen.labels[LABEL_SPEC]
+
+
+def test_a_missing_image_is_pulled_with_progress(site: Site) -> None:
+    site.runtime.remote.add("game:1")
+    site.runtime.pull_seconds = 0.4
+    site.ready("a", image="game:1")
+    progress = [message for _, message in site.host.containers.feed("a") if '"progress"' in message]
+    assert 2 <= len(progress) <= 5
+    assert site.runtime.has_image("game:1")
+
+
+def test_an_unknown_image_fails_with_its_name_and_frees_the_port(site: Site) -> None:
+    job = site.run(site.create("a", GAME_PORT, image="nowhere:1"))
+    container = site.container("a")
+    assert (job.state, container.state, container.install_state) == ("failed", State.FAILED, InstallState.FAILED)
+    assert job.error is not None and "nowhere:1" in job.error and container.error == job.error
+    assert site.told("a") == ["installing", "failed", f"Error: {job.error}"]
+    assert site.port_is_free()
+    assert_nothing_is_left(site, "a")
+
+
+def test_the_script_runs_by_its_first_line_with_unix_line_ends(site: Site) -> None:
+    site.install_behaves("a", output=b"installing\r\n")
+    site.ready("a", install_script=SCRIPT)
+    script = site.host.data_folder("a") / "install.sh"
+    assert script.read_text() == "#!/bin/bash\necho installing\n"
+    assert script.stat().st_mode & 0o777 == 0o755
+    assert site.host.containers.install_log("a") == "installing\n"
+    assert site.relayed == ["a"]
+    assert site.runtime.inspect(install_name("a")) is None
+
+
+def test_what_the_script_changed_is_kept_in_a_private_image(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    site.ready("a", install_script=SCRIPT)
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.image == private_image("a")
+
+
+def test_a_script_that_changed_only_the_volume_needs_no_image(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=0)
+    site.ready("a", install_script=SCRIPT)
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.image == IMAGE
+
+
+def test_the_volume_is_handed_to_the_container_user_without_following_links(site: Site, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("keep")
+    volume = site.volumes.ensure_mounted("d6764075-c5f1-4045-9fb3-85315b85cb0f")
+    (volume / "sub").mkdir()
+    (volume / "sub" / "file").write_text("x")
+    (volume / "sub" / "link").symlink_to(outside)
+    site.install_behaves("a")
+    site.ready("a", install_script=SCRIPT)
+    for path in (volume, volume / "sub", volume / "sub" / "file", volume / "sub" / "link"):
+        assert path.lstat().st_uid == 1000, path
+    assert outside.stat().st_uid == os.getuid()
+
+
+def test_a_failing_script_names_its_code_and_last_words(site: Site) -> None:
+    site.install_behaves("a", exit_code=7, output=b"one\r\n\x1b[31mno space\x1b[0m left\r\n", layer_bytes=9)
+    job = site.run(site.create("a", GAME_PORT, install_script=SCRIPT))
+    assert job.error == "The install script ended with exit code 7. It said last: one / no space left"
+    assert site.host.containers.install_log("a").startswith("one\n")
+    assert site.port_is_free()
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_script_that_never_ends_is_ended_at_its_limit(site: Site) -> None:
+    site.install_behaves("a", seconds=None)
+    job = site.run(site.create("a", install_script=SCRIPT, install_timeout_seconds=1))
+    assert job.state == "failed" and job.error is not None and "longer than 1 seconds" in job.error
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_script_that_writes_too_much_outside_the_volume_fails(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=5000 * 1024**2)
+    job = site.run(site.create("a", install_script=SCRIPT))
+    assert job.state == "failed" and job.error is not None and "more than 4096 MB" in job.error
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_kill_cancels_an_install_while_the_image_is_pulled(site: Site) -> None:
+    site.runtime.remote.add("game:1")
+    site.runtime.pull_seconds = 30
+    job = site.create("a", GAME_PORT, image="game:1")
+    thread = started_in_background(site, job)
+    eventually(lambda: site.job(job).progress, within_seconds=5, what="progress")
+    site.ask("a", Action.KILL)
+    thread.join(5)
+    container = site.container("a")
+    assert (site.job(job).state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
+    assert site.port_is_free()
+    assert site.runtime.every(NODE) == []
+
+
+def test_a_kill_cancels_an_install_while_the_script_runs(site: Site) -> None:
+    site.install_behaves("a", seconds=None)
+    job = site.create("a", install_script=SCRIPT)
+    thread = started_in_background(site, job)
+    eventually(lambda: site.runtime.inspect(install_name("a")), within_seconds=5, what="the install container")
+    site.ask("a", Action.KILL)
+    site.runtime.signal(install_name("a"), "SIGKILL")
+    thread.join(5)
+    assert (site.job(job).state, site.container("a").error) == ("cancelled", "Cancelled")
+    assert site.runtime.every(NODE) == []
+
+
+def test_deleting_while_installing_leaves_nothing(site: Site) -> None:
+    site.install_behaves("a", seconds=None)
+    job = site.create("a", GAME_PORT, install_script=SCRIPT)
+    thread = started_in_background(site, job)
+    eventually(lambda: site.runtime.inspect(install_name("a")), within_seconds=5, what="the install container")
+    deletion = site.run(site.ask("a", Action.DELETE))
+    thread.join(5)
+    assert (site.job(job).state, deletion.state) == ("cancelled", "done")
+    assert site.port_is_free()
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_reinstall_replaces_image_and_container(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    before = site.ready("a", GAME_PORT, install_script=SCRIPT)
+    site.install_behaves("a", layer_bytes=0)
+    job = site.run(site.ask("a", Action.REINSTALL, install_state=InstallState.INSTALLING))
+    after = site.container("a")
+    assert (job.state, after.state, after.install_state) == ("done", State.READY, InstallState.READY)
+    assert after.container_id != before.container_id
+    assert not site.runtime.has_image(private_image("a"))
+
+
+def test_a_failed_reinstall_leaves_no_container_and_no_port(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    site.ready("a", GAME_PORT, install_script=SCRIPT)
+    site.install_behaves("a", exit_code=1)
+    job = site.run(site.ask("a", Action.REINSTALL, install_state=InstallState.INSTALLING))
+    assert (job.state, site.container("a").container_id) == ("failed", None)
+    assert site.port_is_free()
+    assert_nothing_is_left(site, "a")
+    site.install_behaves("a")
+    assert site.run(site.ask("a", Action.REINSTALL)).state == "done"
+    assert not site.port_is_free()
+
+
+def test_a_volume_that_cannot_be_mounted_fails_the_install_with_its_reason(site: Site) -> None:
+    site.volumes.failure = Unavailable("The disk of the volume is gone.")
+    job = site.run(site.create("a", GAME_PORT))
+    assert (job.state, job.error) == ("failed", "The disk of the volume is gone.")
+    assert_nothing_is_left(site, "a")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Game", "game"), ("a.b", "a-b"), ("a_", "a-"), ("a__b", "a_b"), ("a---b", "a-b"), ("A-", "A_")],
+)
+def test_private_images_are_never_shared(first: str, second: str) -> None:
+    assert private_image(first) != private_image(second)
