@@ -76,7 +76,7 @@ class Alignment:
     def _align_running(self, record: Container, found: EngineContainer) -> None:
         self._consoles.follow(record.internal_id, found.engine_id, Path(found.log_path))
         if record.state is State.STARTING and record.spec.start_pattern:
-            self._starts.expect(record, found.engine_id, found.run, Path(found.log_path))
+            self._starts.expect(record, found)
         elif self._must_adopt(record, found) and self._containers.adopt(record, found.run):
             log.warning("a container runs that the record says does not", container=record.internal_id)
 

@@ -26,6 +26,7 @@ from worker.console.entries import Entry
 from worker.console.inotify import FolderWatch
 from worker.console.log_file import LogFile, readable_log
 from worker.console.position import Position, nanoseconds
+from worker.runtime.base import EngineContainer
 
 _READ_BYTES = 128 * 1024
 _LINE_BYTES = 64 * 1024
@@ -37,10 +38,14 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class _Expected:
-    """A run that has not printed its start pattern yet."""
+    """A run that has not printed its start pattern yet. `after` is the end of the run before it, in nanoseconds.
+
+    The engine writes down a run's start a moment after its process began to print, so that is no beginning.
+    """
 
     container: Container
     run: str
+    after: int
     path: Path
     cursor: LogFile
     beginning: bytes = b""
@@ -51,7 +56,7 @@ class _Expected:
     def lines(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         """The lines of this run that are complete, without their end."""
         for stamp, data in entries:
-            self.reached = self.reached or nanoseconds(stamp) >= int(self.run)
+            self.reached = self.reached or nanoseconds(stamp) > self.after
             if not self.reached:
                 continue
             self.beginning = (self.beginning + data)[:_LINE_BYTES]
@@ -71,8 +76,9 @@ class Starts:
         self._expected: dict[str, _Expected] = {}
         self._outage = Outage("start patterns")
 
-    def expect(self, container: Container, engine_id: str, run: str, path: Path) -> None:
-        """Make the container `running` when this run prints its start pattern; fine when expected already."""
+    def expect(self, container: Container, found: EngineContainer) -> None:
+        """Make the container `running` when its current run prints its start pattern; fine when expected already."""
+        engine_id, run, path = found.engine_id, found.run, Path(found.log_path)
         with self._lock:
             known = self._expected.get(engine_id)
             if known and known.run == run:
@@ -82,7 +88,7 @@ class Starts:
             with self._lock:
                 self._watch.add(readable_log(str(path)).parent)
                 cursor = LogFile(path, Position())
-                self._expected[engine_id] = _Expected(container, run, path, cursor)
+                self._expected[engine_id] = _Expected(container, run, int(found.ended), path, cursor)
         except (OSError, EngineUnavailable) as error:
             log.error("a start pattern cannot be waited for", container=container.internal_id, reason=str(error))
         os.eventfd_write(self._wake, 1)

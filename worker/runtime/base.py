@@ -52,8 +52,9 @@ class ContainerPlan:
 class EngineContainer:
     """A container as the engine sees it now.
 
-    `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. `log_path` is the
-    file on the host that its output is written to, '' before the first run.
+    `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. While it runs, `ended`
+    is the end of the run before. `log_path` is the file on the host that its output is written to, '' before the first
+    run.
     """
 
     engine_id: str
@@ -67,6 +68,7 @@ class EngineContainer:
     pid: int
     error: str = ""
     log_path: str = ""
+    ended: str = NEVER_RUN
 
     @property
     def container_id(self) -> str:

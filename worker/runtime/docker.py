@@ -251,6 +251,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         pid=int(state["Pid"]),
         error=state.get("Error") or "",
         log_path=found.get("LogPath") or "",
+        ended=_nanoseconds(state["FinishedAt"]),
     )
 
 
