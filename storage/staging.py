@@ -7,6 +7,7 @@ when the block ends is removed; what a killed process left is removed by `sweep_
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def staged(root: Root) -> Iterator[int]:
         try:
             fd = os.open(name, _FOLDER, dir_fd=root_fd)
             try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield fd
             finally:
                 empty_folder(fd)
@@ -44,14 +46,37 @@ def staged(root: Root) -> Iterator[int]:
 def sweep_staging(root: Root) -> int:
     """Delete what killed processes left at the volume's root; returns how many names were removed.
 
-    Only while nothing else works on the volume.
+    What a living process still works on is locked by it, and stays.
     """
-    with opened_folder(root.fd, ROOT) as root_fd, os.scandir(root_fd) as entries:
-        leftovers = [name for entry in entries if is_draft(name := os.fsencode(entry.name))]
-    for name in leftovers:
-        with staged(root) as stage_fd, opened_folder(root.fd, ROOT) as root_fd:
-            os.rename(name, b"leftover", src_dir_fd=root_fd, dst_dir_fd=stage_fd)
-    return len(leftovers)
+    swept = 0
+    with opened_folder(root.fd, ROOT) as root_fd:
+        with os.scandir(root_fd) as entries:
+            leftovers = [
+                name
+                for entry in entries
+                if is_draft(name := os.fsencode(entry.name)) and not entry.is_file(follow_symlinks=False)
+            ]
+        for name in leftovers:
+            if _is_abandoned(root_fd, name):
+                with staged(root) as stage_fd:
+                    os.rename(name, b"leftover", src_dir_fd=root_fd, dst_dir_fd=stage_fd)
+                swept += 1
+    return swept
+
+
+def _is_abandoned(root_fd: int, name: bytes) -> bool:
+    """Whether nobody holds the lock of what is called `name`; what has none, such as a symlink, is not ours at all."""
+    try:
+        fd = os.open(name, _FOLDER, dir_fd=root_fd)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def empty_folder(stage_fd: int) -> None:

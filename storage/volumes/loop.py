@@ -108,8 +108,7 @@ class LoopDriver:
         return folder
 
     def _grow(self, volume_id: str, old_mb: int, size_mb: int) -> None:
-        if self._full:
-            check_disk_floor(self._settings, (size_mb - old_mb) * MEBIBYTE)
+        check_disk_floor(self._settings, (size_mb - old_mb) * MEBIBYTE if self._full else 0)
         image = image_path(self._settings, volume_id)
         folder = volume_path(self._settings, volume_id)
         if may_resize_mounted():

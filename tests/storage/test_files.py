@@ -17,7 +17,7 @@ from storage.folders import make_folder
 from storage.listing import list_detailed, list_folder
 from storage.paths import ROOT, checked_path
 from storage.room import Room
-from storage.staging import sweep_staging
+from storage.staging import staged, sweep_staging
 from storage.writing import write_file, write_stream
 from tests.storage.conftest import OWNER
 from tests.storage.escapes import HARMLESS, LINKS_OUT
@@ -264,9 +264,19 @@ def test_what_a_killed_process_was_putting_together_is_swept(root: Root, folder:
     (leftover / "a/b/c").mkdir(parents=True)
     (leftover / "a/file").write_text("x")
     (folder / ".lightd-mine").mkdir()
+    (folder / ".lightd-aaaaaaaaaaaaaaaa").symlink_to("/etc")
+    os.mkfifo(folder / ".lightd-bbbbbbbbbbbbbbbb")
     assert names(root) == [".lightd-mine"]
-    assert sweep_staging(root) == 1
+    assert sweep_staging(root) == 3
     assert os.listdir(folder) == [".lightd-mine"]
+
+
+def test_what_a_living_process_puts_together_is_not_swept(root: Root, folder: Path) -> None:
+    with staged(root) as stage_fd:
+        os.mkdir("kept", dir_fd=stage_fd)
+        assert sweep_staging(root) == 0
+        assert os.listdir(stage_fd) == ["kept"]
+    assert os.listdir(folder) == []
 
 
 def test_a_hard_link_to_a_file_is_replaced_not_written_through(root: Root, folder: Path) -> None:
