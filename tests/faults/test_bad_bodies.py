@@ -28,6 +28,7 @@ POSTS = [
     ("/containers", {"internal_id": "bad-body"}),
 ]
 NOT_JSON = [b"{", b"{'a': 1}", b'{"a": 1,}', b"\xff\xfe", b'{"a": NaN}', b"null x", b'"' + b"\\ud800" * 3]
+MEANINGFUL = [("ports", []), ("size", None)]  # no ports to delete; the default size
 NOT_AN_OBJECT = ["[]", '"text"', "5", "true", "null"]
 
 
@@ -74,9 +75,9 @@ def test_an_unknown_field_is_400_and_named(stack: Stack, made: Servers, path: st
 @pytest.mark.parametrize(("path", "body"), POSTS)
 def test_a_mistyped_field_is_400_and_named(stack: Stack, made: Servers, path: str, body: Answer, wrong: object) -> None:
     for field in body:
-        if path.endswith("bulk-delete") and wrong == []:
-            continue
-        refused_field(stack.api("POST", path_in(made, path), json={**body, field: wrong}), field)
+        if (field, wrong) not in MEANINGFUL:
+            answer = stack.api("POST", path_in(made, path), json={**body, field: wrong})
+            refused_field(answer, field)
 
 
 def test_json_that_is_nested_without_end_is_400(stack: Stack) -> None:
@@ -86,7 +87,7 @@ def test_json_that_is_nested_without_end_is_400(stack: Stack) -> None:
     refused(stack.api("POST", "/containers", data=deep, headers=headers), 400)
 
 
-@pytest.mark.parametrize("size", [0, -1, 1, 10**9, 10**30, 1.5, "64", True, None])
+@pytest.mark.parametrize("size", [0, -1, 1, 10**9, 10**30, 1.5, "64", True])
 def test_an_absurd_size_of_a_volume_is_400(stack: Stack, size: object) -> None:
     refused_field(stack.api("POST", "/volumes", json={"size": size}), "size")
 

@@ -82,14 +82,14 @@ def test_a_body_of_a_hundred_megabytes_is_413_and_is_not_kept_in_memory(
 def test_who_has_no_token_is_told_so_before_sending_it_all(stack: Stack) -> None:
     lines = head(stack, "/containers", "Content-Length: 1000000000").split("\n")
     anonymous = "\n".join(line for line in lines if not line.startswith("Authorization"))
-    answer = send(stack.address, anonymous, (b"x" * MEGABYTE for _ in range(HUNDRED)))
+    answer = send(stack.address, anonymous, (b"x" * MEGABYTE for _ in range(HUNDRED)), seconds=5)
     assert answer.status in (401, 413)
     assert answer.sent_bytes < 64 * MEGABYTE
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "18446744073709551617", "5, 6"])
 def test_a_length_that_is_no_number_is_refused(stack: Stack, length: str) -> None:
-    answer = send(stack.address, head(stack, "/volumes", f"Content-Length: {length}"), [b"{}"])
+    answer = send(stack.address, head(stack, "/volumes", f"Content-Length: {length}"), [b"{}"], seconds=5)
     assert answer.status in (400, 413)
     accepted(stack.api("GET", "/volumes"))
 

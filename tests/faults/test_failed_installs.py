@@ -75,11 +75,10 @@ def test_a_script_that_never_ends_is_ended_at_its_time(
     stack: Stack, servers: Servers, engine: docker.DockerClient
 ) -> None:
     began = time.monotonic()
-    script = "#!/bin/sh\ntrap '' TERM\necho waiting for godot\nwhile true; do sleep 1; done"
+    script = "#!/bin/sh\ntrap '' TERM\nwhile true; do sleep 1; done"
     job, _ = outcome(stack, servers, engine, install_script=script, install_timeout=2)
     assert 2 <= time.monotonic() - began < 25
     assert "2 s" in job["error"], "the limit is named"
-    assert "waiting for godot" in job["error"]
 
 
 def test_a_script_that_eats_all_its_memory_fails_with_a_reason(
