@@ -55,12 +55,9 @@ class TokenRepository:
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is; None for nobody's. A single-use token is consumed: of two calls one wins."""
         digest = _digest(secret)
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(key("master"))
-            pipe.hgetall(key("token", digest))
-            master, fields = pipe.execute()
-        if master and hmac.compare_digest(master, digest):
+        if hmac.compare_digest(self._redis.get(key("master")) or "", digest):
             return Principal(None, digest)
+        fields = self._redis.hgetall(key("token", digest))
         if not fields or int(fields["expires_at"]) <= time.time():
             return None
         token = _from_fields(fields)
