@@ -63,6 +63,7 @@ def _steps(work: Work) -> list[Step]:
             Step("install", lambda: _install(work), lambda: remove_install_container(work)),
             Step("handover", lambda: _hand_over(work)),
             Step("commit", lambda: _commit(work), lambda: host.runtime.remove_image(private_image(work.name))),
+            Step("sweep", lambda: remove_install_container(work)),
         ]
     steps.append(Step("create", lambda: create_server(work), lambda: host.remove_from_engine(server_name(work.name))))
     return steps
@@ -95,7 +96,5 @@ def _commit(work: Work) -> None:
     runtime = work.host.runtime
     image = private_image(work.name)
     runtime.remove_image(image)  # of an attempt that died in this step
-    script = runtime.inspect(install_name(work.name))
-    if script is not None and work.journal["install"]["layer_bytes"]:
-        runtime.commit(script.engine_id, image)
-    remove_install_container(work)
+    if work.journal["install"]["layer_bytes"]:
+        runtime.commit(install_name(work.name), image)

@@ -80,7 +80,8 @@ class MemoryRuntime:
             old = self._find(plan.name)
             if old is not None and old.seen.running:
                 raise Conflict(f"An older container named {plan.name} is running in the engine; kill it first.")
-            self.remove(plan.name)
+            if old is not None:
+                del self._made[old.seen.engine_id]
             engine_id = secrets.token_hex(32)
             seen = EngineContainer(
                 engine_id=engine_id,
