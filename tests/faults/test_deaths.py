@@ -118,13 +118,20 @@ def test_a_client_misses_nothing_when_the_api_is_restarted(
         if number == signal.SIGTERM:
             assert code == 1001
     stack.wait_restarted("api", old)
-    stack.wait_ready()
+    eventually(lambda: _answers(stack), within_seconds=5, what="an answer of the new API")
     last_seq = max(event["seq"] for event in first.events if event["event"] == "console")
     with stack.socket(container, since=last_seq) as second:
         second.wait_for_console("line")
         wait_for_more(second, 50)
     has_every_number_once(first.console_text() + second.console_text())
     assert last_number(first) >= 49
+
+
+def _answers(stack: Stack) -> bool:
+    try:
+        return stack.api("GET", "/containers", timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def test_every_line_comes_exactly_once_when_the_agent_is_killed(stack: Stack, servers: Servers) -> None:
@@ -174,17 +181,30 @@ def test_a_reader_never_sees_half_a_file_though_the_files_process_is_killed(stac
     with _writing(stack, made["volume_id"]) as statuses:
         for _ in range(3):
             seen = len(statuses)
-            eventually(lambda seen=seen: len(statuses) >= seen + 5, within_seconds=20, what="writes")  # type: ignore[misc]
+            eventually(lambda seen=seen: 200 in statuses[seen:], within_seconds=20, what="a write")  # type: ignore[misc]
             stack.wait_restarted("files", stack.kill("files"))
             content = target.read_bytes()
             assert (len(content), len(set(content))) == (2 * 2**20, 1), "whole, and of one writer"
     assert set(statuses) <= {200, 503}
-    assert statuses.count(200) >= 15
+    assert statuses.count(200) >= 3
     route = f"/volumes/{made['volume_id']}/files"
     body = {"path": "after", "content": "the files process is back"}
     eventually(lambda: stack.api("POST", route, json=body).ok, within_seconds=10, what="a write")
     names = [file["name"] for file in accepted(stack.api("GET", route))["files"]]
     assert [name for name in names if name != "lost+found"] == ["after", "contested"], "no half file is left"
+
+
+def test_a_volume_that_could_not_be_deleted_is_still_there(stack: Stack, servers: Servers) -> None:
+    made = servers.volume()
+    route = f"/volumes/{made['volume_id']}"
+    old = stack.kill("files")
+    answer = stack.api("DELETE", route)
+    stack.wait_restarted("files", old)
+    if answer.status_code == 503:
+        assert accepted(stack.api("GET", route))["volume_id"] == made["volume_id"]
+        eventually(lambda: stack.api("DELETE", route).status_code == 204, within_seconds=10, what="the deletion")
+    assert not Path(made["path"]).is_mount()
+    refused(stack.api("GET", route), 404, "Volume not found")
 
 
 @contextmanager
