@@ -162,6 +162,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "internal_id": job.internal_id,
         "volume_id": job.volume_id,
         "step": job.step,
+        "attempt": job.attempt,
     }
 
 

@@ -12,6 +12,7 @@ from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository, Run
 from fleet.repositories.jobs import JobRepository
 from worker.agent.consoles import Consoles
+from worker.agent.inputs import Inputs
 from worker.agent.starts import Starts
 from worker.runtime.base import EngineContainer
 
@@ -30,6 +31,7 @@ class Exits:
         jobs: JobRepository,
         consoles: Consoles,
         starts: Starts,
+        inputs: Inputs,
         dispatch: Callable[[Job], None],
     ) -> None:
         self._node = node
@@ -37,6 +39,7 @@ class Exits:
         self._jobs = jobs
         self._consoles = consoles
         self._starts = starts
+        self._inputs = inputs
         self._dispatch = dispatch
 
     def settle(self, found: EngineContainer) -> bool:
@@ -52,6 +55,7 @@ class Exits:
     def record(self, container_id: str, engine_id: str, run: Run) -> bool:
         """Write the end of a run; a restart that waited for it goes on. Answers whether that was news."""
         self._starts.forget(engine_id)
+        self._inputs.forget(container_id)
         news, restart = self._containers.exited(container_id, self._node, engine_id, run)
         if restart:
             self._go_on(restart)

@@ -33,6 +33,7 @@ class _Keyboard:
     busy: bool = False
     terminal: Terminal | None = None
     used_at: float = 0.0
+    stale: bool = False
 
 
 class Inputs:
@@ -56,6 +57,12 @@ class Inputs:
                 return
             keyboard.busy = True
         self._threads.submit(self._type, keyboard)
+
+    def forget(self, container_id: str) -> None:
+        """The process has ended: what comes next is for another one."""
+        with self._lock:
+            if container_id in self._keyboards:
+                self._keyboards[container_id].stale = True
 
     def close_idle(self) -> None:
         """Let go of terminals that nobody has used for a minute."""
@@ -92,11 +99,12 @@ class Inputs:
         return ""
 
     def _terminal(self, keyboard: _Keyboard) -> Terminal:
-        if keyboard.terminal and keyboard.terminal.is_open():
+        if keyboard.terminal and keyboard.terminal.is_open() and not keyboard.stale:
             return keyboard.terminal
         if keyboard.terminal:
             keyboard.terminal.close()
             keyboard.terminal = None
+        keyboard.stale = False
         found = self._runtime.inspect(server_name(keyboard.container_id))
         if found is None or not found.running:
             raise Conflict("The container is not running.", code="not_running")

@@ -38,10 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class _Expected:
-    """A run that has not printed its start pattern yet. `after` is the end of the run before it, in nanoseconds.
-
-    The engine writes down a run's start a moment after its process began to print, so that is no beginning.
-    """
+    """A run that has not printed its start pattern yet. `after` is a time before its first line, in nanoseconds."""
 
     container: Container
     run: str
@@ -88,7 +85,7 @@ class Starts:
             with self._lock:
                 self._watch.add(readable_log(str(path)).parent)
                 cursor = LogFile(path, Position())
-                self._expected[engine_id] = _Expected(container, run, int(found.ended), path, cursor)
+                self._expected[engine_id] = _Expected(container, run, _between(found), path, cursor)
         except (OSError, EngineUnavailable) as error:
             log.error("a start pattern cannot be waited for", container=container.internal_id, reason=str(error))
         os.eventfd_write(self._wake, 1)
@@ -156,3 +153,12 @@ class Starts:
         pattern = compile_pattern(expected.container.spec.start_pattern or "")
         if any(pattern.search(plain_text(line)) for line in expected.lines(entries)):
             expected.seen = True
+
+
+def _between(found: EngineContainer) -> int:
+    """A time after the last line of the run before and before the first line of this one, in nanoseconds.
+
+    The engine writes down a start a moment after the process began to print, and stamps the last lines of a
+    process a moment after its end: so neither of the two times parts the runs, but the middle between them does.
+    """
+    return (int(found.ended) + int(found.run)) // 2

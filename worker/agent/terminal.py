@@ -19,8 +19,9 @@ from worker.runtime.base import EngineContainer
 _UNREAD_BYTES = 4095
 """What the kernel keeps for a terminal's reader (n_tty(4)); the rest of a longer line would be cut off silently."""
 
-_UNDER_WAY_BYTES = 16 * 1024
 _UNDER_WAY_SECONDS = 0.1
+"""Longer than a line takes through the engine to the terminal."""
+
 _WRITE_SECONDS = 2.0
 _ROOM_SECONDS = 0.5
 _DETACH_KEYS = "ctrl-^,ctrl-],ctrl-_,ctrl-@"
@@ -58,7 +59,7 @@ class Terminal:
         self._sent.append((time.monotonic(), len(data)))
 
     def is_open(self) -> bool:
-        """Whether the engine still holds the other end."""
+        """Whether the engine still holds the other end. It does not always let go when the process ends."""
         connection = self._connection.sock
         try:
             return not select.select([connection], [], [], 0)[0] or connection.recv(1, socket.MSG_PEEK) != b""
@@ -86,11 +87,12 @@ class Terminal:
             raise ConnectionError(head.partition(b"\r\n")[0].decode("latin-1"))
 
     def _has_room(self, size_bytes: int) -> bool:
+        """What is under way may or may not have arrived, so it is counted on top."""
         now = time.monotonic()
         while self._sent and self._sent[0][0] < now - _UNDER_WAY_SECONDS:
             self._sent.popleft()
         under_way = sum(sent for _, sent in self._sent)
-        return under_way + size_bytes <= _UNDER_WAY_BYTES and self._unread() + size_bytes <= _UNREAD_BYTES
+        return self._unread() + under_way + size_bytes <= _UNREAD_BYTES
 
     def _unread(self) -> int:
         """How many bytes wait for the process to read them; 0 where this cannot be seen from here."""
