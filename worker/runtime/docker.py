@@ -58,11 +58,7 @@ class DockerRuntime:
 
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
-        client = self._new_client(self._timeout_seconds)
-        try:
-            pull(client, image, on_progress)
-        finally:
-            client.close()
+        pull(self._new_client(self._timeout_seconds), image, on_progress)
         if not self.has_image(image):
             raise Invalid(f"Image not found: {image} (the engine pulled it but does not have it)")
 

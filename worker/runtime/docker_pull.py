@@ -18,7 +18,7 @@ from docker.auth import get_config_header, resolve_repository_name
 from docker.utils import parse_repository_tag
 from requests import Response
 
-from fleet.errors import EngineUnavailable, Invalid
+from fleet.errors import Invalid, LightdError
 from worker.runtime.base import OnProgress
 from worker.runtime.docker_errors import engine_errors, shortened
 
@@ -29,21 +29,61 @@ _UNKNOWN = re.compile(r"not found|manifest unknown|does not exist|access denied|
 _COMPLETE = ("Pull complete", "Already exists")
 
 
+_Lines = queue.Queue[dict[str, Any] | Exception | None]
+
+
 def pull(client: APIClient, image: str, on_progress: OnProgress) -> None:
-    """Pull with a client of its own. Raises Invalid with the engine's reason, and what `on_progress` raises."""
-    with engine_errors():
-        response = _begin(client, image)
-    lines: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
-    reader = threading.Thread(target=_read, args=(response, lines), daemon=True)
-    reader.start()
+    """Pull with a client of its own, which is closed. Raises Invalid with the engine's reason, and what
+    `on_progress` raises.
+    """
+    stream = _Stream(client, image)
+    stream.start()
     try:
-        _follow(lines, image, on_progress)
+        _follow(stream.lines, image, on_progress)
     except BaseException:
-        _hang_up(response)
+        stream.give_up()
         raise
-    finally:
-        reader.join()
-        response.close()
+    stream.join()
+
+
+class _Stream(threading.Thread):
+    """Reads the engine's answer in a thread of its own, so that a silent engine keeps nobody from giving up."""
+
+    def __init__(self, client: APIClient, image: str) -> None:
+        super().__init__(name=f"pull {image}", daemon=True)
+        self.lines: _Lines = queue.Queue()
+        self._client = client
+        self._image = image
+        self._lock = threading.Lock()
+        self._response: Response | None = None
+        self._unwanted = False
+
+    def run(self) -> None:
+        """Put the answer's lines into `lines`; at last None, or the error that ended it."""
+        try:
+            with engine_errors(), contextlib.closing(_begin(self._client, self._image)) as response:
+                if self._is_wanted(response):
+                    for line in _split(response):
+                        self.lines.put(json.loads(line))
+            self.lines.put(None)
+        except (LightdError, ValueError) as error:
+            self.lines.put(error)
+        finally:
+            self._client.close()
+
+    def give_up(self) -> None:
+        """End the pull: the engine stops it when its client hangs up, at the latest when it begins to answer."""
+        with self._lock:
+            self._unwanted = True
+            response, self._response = self._response, None
+        if response is not None and not response.raw.closed:
+            with contextlib.suppress(OSError, ValueError):  # the engine was first
+                _hang_up(response.raw.fileno())
+
+    def _is_wanted(self, response: Response) -> bool:
+        with self._lock:
+            self._response = response
+            return not self._unwanted
 
 
 @dataclass(slots=True)
@@ -87,6 +127,11 @@ def _layer_fraction(status: str, detail: dict[str, Any]) -> float:
     return _DOWNLOAD_SHARE * min(share, 1.0) if status == "Downloading" else 0.0
 
 
+def _hang_up(fd: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as handle:
+        handle.shutdown(socket.SHUT_RDWR)
+
+
 def _begin(client: APIClient, image: str) -> Response:
     repository, tag = parse_repository_tag(image)
     registry, _ = resolve_repository_name(repository)
@@ -103,18 +148,7 @@ def _begin(client: APIClient, image: str) -> Response:
     return response
 
 
-def _read(response: Response, lines: queue.Queue[dict[str, Any] | Exception | None]) -> None:
-    """Run in a thread of its own, so that a silent engine keeps nobody from giving up."""
-    try:
-        with engine_errors():
-            for line in _lines(response):
-                lines.put(json.loads(line))
-        lines.put(None)
-    except (EngineUnavailable, ValueError) as error:
-        lines.put(error)
-
-
-def _lines(response: Response) -> Iterator[bytes]:
+def _split(response: Response) -> Iterator[bytes]:
     rest = b""
     for chunk in response.iter_content(chunk_size=None):
         *whole, rest = (rest + chunk).split(b"\n")
@@ -123,7 +157,7 @@ def _lines(response: Response) -> Iterator[bytes]:
         yield rest
 
 
-def _follow(lines: queue.Queue[dict[str, Any] | Exception | None], image: str, on_progress: OnProgress) -> None:
+def _follow(lines: _Lines, image: str, on_progress: OnProgress) -> None:
     progress = Progress()
     while True:
         try:
@@ -132,20 +166,13 @@ def _follow(lines: queue.Queue[dict[str, Any] | Exception | None], image: str, o
             on_progress(progress.fraction)
             continue
         if line is None:
+            on_progress(1.0)
             return
         if isinstance(line, Exception):
             raise line
         if "error" in line:
             raise _failure(image, str(line["error"]))
         on_progress(progress.add(line))
-
-
-def _hang_up(response: Response) -> None:
-    """Wake the reader; the engine ends a pull whose client is gone."""
-    if response.raw.closed:
-        return
-    with socket.socket(fileno=os.dup(response.raw.fileno())) as handle, contextlib.suppress(OSError):
-        handle.shutdown(socket.SHUT_RDWR)  # fails when the engine was first
 
 
 def _failure(image: str, reason: str) -> Invalid:
