@@ -79,6 +79,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root: Root, folder:
     assert os.listdir(folder) == ["a.txt"]
 
 
+def test_it_also_works_where_files_cannot_be_unnamed(root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # answered with EISDIR, as by a file system without them
+    write_file(root, b"a", b"1", overwrite=False)
+    write_file(root, b"a", b"2")
+    with pytest.raises(AlreadyExists):
+        write_file(root, b"a", b"3", overwrite=False)
+    with pytest.raises(QuotaExceeded):
+        write_file(Root(root.fd, OWNER, Room(2)), b"a", b"too much")
+    assert os.listdir(folder) == ["a"] and (folder / "a").read_bytes() == b"2"
+
+
 def test_a_reader_never_sees_half_a_file(root: Root, folder: Path) -> None:
     versions = [bytes([digit]) * 300_000 for digit in range(48, 58)]
     write_file(root, b"a", versions[0])
