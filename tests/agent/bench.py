@@ -57,6 +57,7 @@ class Bench:
         self.runtime = DockerRuntime(settings.engine, 30)
         host = Host(settings, self.containers, self.jobs, self.console, self.runtime, Volumes(settings), relay)
         self._runner = Runner(host)
+        self._ids: dict[str, str] = {}
         self._worker: threading.Thread | None = None
         self._closing = threading.Event()
         self.agent: subprocess.Popen[bytes] | None = None
@@ -106,10 +107,23 @@ class Bench:
             what="the agent's announcement",
         )
 
-    # Containers.
+    # Containers. Tests call them by short names; in record and engine each has a name of its own.
 
-    def install(self, name: str, command: str, **spec: object) -> Container:
+    def id_of(self, name: str) -> str:
+        """The `internal_id` of the container that was last installed by this short name."""
+        return self._ids.get(name, name)
+
+    def engine_name(self, name: str) -> str:
+        """What the engine calls it."""
+        return f"lightd-{self.id_of(name)}"
+
+    def record(self, name: str) -> Container:
+        """Its record."""
+        return self.containers.get(self.id_of(name))
+
+    def install(self, short: str, command: str, **spec: object) -> Container:
         """Make a container with a volume, ready to be started."""
+        name = self._ids[short] = f"{short}-{secrets.token_hex(4)}"
         volume_id = str(uuid.uuid4())
         Volumes(self.settings).create(volume_id, 16)
         now = int(time.time())
@@ -138,8 +152,8 @@ class Bench:
 
     def begin(self, name: str, action: Action, queue: str = "quick", **changes: object) -> Job:
         """What the API does for a power action."""
-        job = new_job(action, self.node, queue, internal_id=name)
-        begun = self.containers.begin(self.containers.get(name), action, job, **changes)
+        job = new_job(action, self.node, queue, internal_id=self.id_of(name))
+        begun = self.containers.begin(self.record(name), action, job, **changes)
         assert begun is job
         return job
 
@@ -153,7 +167,7 @@ class Bench:
         """Until the record says so."""
 
         def look() -> Container | None:
-            record = self.containers.get(name)
+            record = self.record(name)
             return record if record.state is state else None
 
         return eventually(look, within_seconds=within_seconds, what=f"{name} being {state}")
@@ -182,15 +196,19 @@ class Bench:
                     self._runner.run(task[0][0])
         client.close()
 
+    def send(self, name: str, line: str) -> str | None:
+        """Have a line typed; answers why it was not."""
+        return self.orders.send_input(self.node, self.id_of(name), line)
+
     # What was seen.
 
     def output(self, name: str) -> bytes:
         """Everything on a container's console."""
-        return "".join(data for _, data in self.console.since(name, 0)).encode()
+        return "".join(data for _, data in self.console.since(self.id_of(name), 0)).encode()
 
     def feed(self, name: str) -> list[str]:
         """What watchers were told, as the `data` of each message."""
-        return [json.loads(message)["data"] for _, message in self.containers.feed(name)]
+        return [json.loads(message)["data"] for _, message in self.containers.feed(self.id_of(name))]
 
     def log_text(self) -> str:
         """What the agent logged."""

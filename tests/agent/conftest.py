@@ -7,6 +7,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import redis
 from docker.models.images import Image
 
 from fleet.store import Client
@@ -23,3 +24,22 @@ def bench(
     yield made
     made.close()
     print(made.log_text())
+
+
+@pytest.fixture(scope="module")
+def host(
+    engine: docker.DockerClient, busybox_image: Image, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """A host whose agent is at work, shared by the tests of a module: each names its containers differently."""
+    with redis.Redis.from_url(store_url) as client:
+        client.flushall()
+    made = Bench(engine, new_settings(tmp_path_factory.mktemp("host"), store_url))
+    made.runtime.ensure_network(made.settings.network)
+    made.start_agent()
+    try:
+        made.await_agent()
+        made.work()
+        yield made
+    finally:
+        made.close()
+        print(made.log_text())

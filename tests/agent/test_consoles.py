@@ -31,7 +31,7 @@ def test_every_line_comes_once_though_the_agent_is_killed_again_and_again(bench:
     bench.install("flood", f"seq 1 {_LINES}")
     bench.start_agent()
     bench.await_agent()
-    with Listener(bench.settings.stream_address, "flood") as listener:
+    with Listener(bench.settings.stream_address, bench.id_of("flood")) as listener:
         bench.do("flood", Action.START)
         for _ in range(4):
             size = listener.size()

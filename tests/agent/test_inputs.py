@@ -17,14 +17,6 @@ pytestmark = pytest.mark.engine
 _ECHO = 'echo up; while read -r line; do echo "got $line"; done'
 
 
-@pytest.fixture
-def host(bench: Bench) -> Bench:
-    """A host whose agent is at work."""
-    bench.start_agent()
-    bench.await_agent()
-    return bench
-
-
 def _run(host: Bench, name: str, script: str) -> None:
     host.install(name, script)
     host.do(name, Action.START)
@@ -33,7 +25,7 @@ def _run(host: Bench, name: str, script: str) -> None:
 
 def test_lines_arrive_in_order_and_once(host: Bench) -> None:
     _run(host, "echo", _ECHO)
-    answers = [host.orders.send_input(host.node, "echo", f"line {number}\n") for number in range(200)]
+    answers = [host.send("echo", f"line {number}\n") for number in range(200)]
     assert answers == [None] * 200
     expected = "up\n" + "".join(f"got line {number}\n" for number in range(200))
     eventually(lambda: host.output("echo") == expected.encode(), within_seconds=10, what="all echoes")
@@ -44,7 +36,12 @@ def test_a_burst_of_lines_arrives_in_order_and_once(host: Bench) -> None:
     until = time.time() + 60
     with host.stores.record.pipeline() as pipe:
         for number in range(2000):
-            order = {"input": "echo", "data": f"line {number} {'x' * 40}\n", "reply": f"r{number}", "until": until}
+            order = {
+                "input": host.id_of("echo"),
+                "data": f"line {number} {'x' * 40}\n",
+                "reply": f"r{number}",
+                "until": until,
+            }
             pipe.rpush(key("orders", host.node), json.dumps(order))
         pipe.execute()
     answers = [host.stores.blocking.blpop([key("reply", f"r{number}")], timeout=30)[1] for number in range(2000)]
@@ -58,13 +55,13 @@ def test_a_program_that_does_not_read_is_not_given_more_than_its_terminal_keeps(
     _run(host, "deaf", 'echo up; sleep 3; while read -r line; do echo "got $line"; done')
     answers = []
     while None not in answers or answers[-1] is None:
-        answers.append(host.orders.send_input(host.node, "deaf", f"{len(answers):04} {'x' * 500}\n"))
+        answers.append(host.send("deaf", f"{len(answers):04} {'x' * 500}\n"))
     assert answers[-1] and "not accepting input" in answers[-1]
     taken = len(answers) - 1
     assert 5 <= taken <= 8
     expected = "up\n" + "".join(f"got {number:04} {'x' * 500}\n" for number in range(taken))
     eventually(lambda: host.output("deaf") == expected.encode(), within_seconds=10, what="every line that was taken")
-    assert host.orders.send_input(host.node, "deaf", "again\n") is None
+    assert host.send("deaf", "again\n") is None
 
 
 def test_one_program_that_does_not_read_holds_up_no_other(host: Bench) -> None:
@@ -73,40 +70,40 @@ def test_one_program_that_does_not_read_holds_up_no_other(host: Bench) -> None:
     until = time.time() + 60
     with host.stores.record.pipeline() as pipe:
         for number in range(30):
-            order = {"input": "deaf", "data": "x" * 1000 + "\n", "reply": f"d{number}", "until": until}
+            order = {"input": host.id_of("deaf"), "data": "x" * 1000 + "\n", "reply": f"d{number}", "until": until}
             pipe.rpush(key("orders", host.node), json.dumps(order))
         pipe.execute()
     began = time.monotonic()
-    assert host.orders.send_input(host.node, "echo", "hello\n") is None
+    assert host.send("echo", "hello\n") is None
     assert time.monotonic() - began < 0.5
     eventually(lambda: b"got hello" in host.output("echo"), within_seconds=5, what="the echo")
 
 
 def test_what_does_not_run_says_so(host: Bench) -> None:
     host.install("idle", "sleep 60")
-    assert host.orders.send_input(host.node, "idle", "x\n") == "The container is not running."
-    assert host.orders.send_input(host.node, "unknown", "x\n") == "The container is not running."
+    assert host.send("idle", "x\n") == "The container is not running."
+    assert host.send("unknown", "x\n") == "The container is not running."
 
 
 def test_input_reaches_the_next_run_too(host: Bench) -> None:
     _run(host, "echo", _ECHO)
-    assert host.orders.send_input(host.node, "echo", "one\n") is None
+    assert host.send("echo", "one\n") is None
     eventually(lambda: b"got one" in host.output("echo"), within_seconds=5, what="the first echo")
     host.await_end(host.begin("echo", Action.KILL, queue="agent"))
-    assert host.orders.send_input(host.node, "echo", "lost\n") == "The container is not running."
+    assert host.send("echo", "lost\n") == "The container is not running."
     host.do("echo", Action.START)
     host.await_state("echo", State.RUNNING)
-    assert host.orders.send_input(host.node, "echo", "two\n") is None
+    assert host.send("echo", "two\n") is None
     eventually(lambda: b"got two" in host.output("echo"), within_seconds=5, what="the second echo")
     assert b"lost" not in host.output("echo")
 
 
 def test_an_order_that_comes_too_late_is_not_carried_out(host: Bench) -> None:
     _run(host, "echo", _ECHO)
-    order = {"input": "echo", "data": "late\n", "reply": "late", "until": time.time() - 1}
+    order = {"input": host.id_of("echo"), "data": "late\n", "reply": "late", "until": time.time() - 1}
     host.stores.record.rpush(key("orders", host.node), json.dumps(order))
     answer = host.stores.blocking.blpop([key("reply", "late")], timeout=5)
     assert "too late" in answer[1]
-    assert host.orders.send_input(host.node, "echo", "now\n") is None
+    assert host.send("echo", "now\n") is None
     eventually(lambda: b"got now" in host.output("echo"), within_seconds=5, what="the echo")
     assert b"late" not in host.output("echo")

@@ -11,21 +11,13 @@ from tests.support.deadline import eventually
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture
-def host(bench: Bench) -> Bench:
-    """A host whose agent is at work."""
-    bench.start_agent()
-    bench.await_agent()
-    return bench
-
-
 def test_a_container_is_running_when_its_pattern_appears_and_not_before(host: Bench) -> None:
     script = "echo loading; until [ -e /tmp/go ]; do sleep 0.05; done; printf 'Do\\033[32mne\\033[0m (3s)\\n'; sleep 60"
     host.install("server", script, start_pattern=r"Done \(\d+s\)")
     host.do("server", Action.START)
     eventually(lambda: host.output("server") == b"loading\n", within_seconds=5, what="the first line")
-    assert host.containers.get("server").state is State.STARTING
-    host.engine.containers.get("lightd-server").exec_run(["touch", "/tmp/go"])
+    assert host.record("server").state is State.STARTING
+    host.engine.containers.get(host.engine_name("server")).exec_run(["touch", "/tmp/go"])
     host.await_state("server", State.RUNNING)
     assert host.feed("server")[-3:] == ["Container started", "running", "Server started"]
 
@@ -51,7 +43,7 @@ def test_a_pattern_of_an_earlier_run_does_not_count(host: Bench) -> None:
     host.install("other", "echo Ready; sleep 60", start_pattern="Ready")
     host.do("other", Action.START)
     host.await_state("other", State.RUNNING)
-    assert host.containers.get("twice").state is State.STARTING
+    assert host.record("twice").state is State.STARTING
 
 
 def test_a_pattern_that_was_printed_while_no_agent_ran_is_found(host: Bench) -> None:
@@ -60,7 +52,9 @@ def test_a_pattern_that_was_printed_while_no_agent_ran_is_found(host: Bench) -> 
     eventually(lambda: host.output("late") == b"loading\n", within_seconds=5, what="the first line")
     host.kill_agent()
     log = host.runtime.log_tail
-    eventually(lambda: b"Ready" in log("lightd-late", 5), within_seconds=5, what="the pattern in the engine's log")
+    eventually(
+        lambda: b"Ready" in log(host.engine_name("late"), 5), within_seconds=5, what="the pattern in the engine's log"
+    )
     host.start_agent()
     host.await_state("late", State.RUNNING)
     eventually(lambda: host.output("late") == b"loading\nReady\n", within_seconds=5, what="the output")

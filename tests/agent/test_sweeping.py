@@ -1,0 +1,77 @@
+"""Jobs and volumes that somebody left half done."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+
+from fleet.keys import key
+from fleet.lifecycle import Action, State
+from fleet.models import Volume
+from storage.volumes import Volumes
+from tests.agent.bench import Bench
+from tests.support.deadline import eventually
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_job_whose_message_was_lost_is_done_all_the_same(host: Bench) -> None:
+    host.install("lost", "sleep 60")
+    job = host.begin("lost", Action.START)
+    assert host.await_end(job, within_seconds=15).state == "done"
+    assert host.record("lost").state is State.RUNNING
+
+
+def test_a_job_whose_worker_died_is_given_to_another(host: Bench) -> None:
+    host.install("dead", "sleep 60")
+    job = host.begin("dead", Action.START)
+    host.jobs.claim(job.job_id, "a worker that dies")
+    ended = host.await_end(job, within_seconds=20)
+    assert (ended.state, ended.attempt) == ("done", 2)
+
+
+def test_a_kill_whose_order_was_lost_is_carried_out(host: Bench) -> None:
+    host.install("victim", "sleep 60")
+    host.do("victim", Action.START)
+    job = host.begin("victim", Action.KILL, queue="agent")
+    host.stores.record.zadd(key("deadlines", host.node), {job.job_id: time.time()})
+    assert host.await_end(job).state == "done"
+
+
+def test_a_job_that_waits_in_its_queue_is_not_put_there_twice(bench: Bench) -> None:
+    bench.install("patient", "sleep 60")
+    job = bench.begin("patient", Action.START)
+    queue = f"node.{bench.node}.quick"
+    bench.stores.record.rpush(queue, "a message that no worker has taken yet")
+    bench.start_agent()
+    bench.await_agent()
+    beats = bench.stores.record.llen(queue)
+    bench.stores.record.zadd(key("jobs_open", bench.node), {job.job_id: time.time() - 100})
+    eventually(lambda: bench.stores.record.llen(queue) > beats, within_seconds=10, what="the next sign of life")
+    assert not any(job.job_id in message for message in bench.stores.record.lrange(queue, 0, -1))
+
+
+def test_what_is_left_of_an_unfinished_volume_is_removed(bench: Bench) -> None:
+    long_ago = int(time.time()) - 600
+    ids = {state: str(uuid.uuid4()) for state in ("creating", "deleting", "ready")}
+    for state, volume_id in ids.items():
+        Volumes(bench.settings).create(volume_id, 16)
+        path = str(bench.settings.data / "volumes" / volume_id)
+        bench.volumes.save(Volume(volume_id, bench.node, path, 16, "directory", state, long_ago, long_ago))
+    bench.start_agent()
+    eventually(lambda: not bench.volumes.unfinished(bench.node, 60), within_seconds=10, what="the removal")
+    folders = {entry.name for entry in (bench.settings.data / "volumes").iterdir() if not entry.name.startswith(".")}
+    assert folders == {ids["ready"]}
+    assert bench.volumes.find(ids["ready"])
+
+
+def test_the_host_says_that_it_is_there_and_what_it_is(host: Bench) -> None:
+    (node,) = host.nodes.every()
+    assert node.id == host.node
+    assert node.cpus >= 1
+    assert node.memory_bytes > 1 << 28
+    assert node.engine_version[0].isdigit()
+    assert host.nodes.is_online(node)
+    assert host.nodes.choose() == node
