@@ -11,6 +11,7 @@ from fleet.models import Spec
 
 ENTRYPOINT = "entrypoint.sh"
 INSTALL = "install.sh"
+INSTALL_INSIDE = f"/app/data/{INSTALL}"
 _MODE = 0o755
 
 # tini gives the signal to the whole process group, so the command gets it although a shell stands before it.
@@ -48,8 +49,7 @@ def write_install(folder: Path, script: str) -> tuple[str, ...]:
     """Write the install script; the command that runs it, obeying its `#!` line."""
     text = _unix_lines(script)
     _write(folder / INSTALL, text)
-    inside = f"/app/data/{INSTALL}"
-    return (inside,) if text.startswith("#!") else ("/bin/sh", inside)
+    return (INSTALL_INSIDE,) if text.startswith("#!") else ("/bin/sh", INSTALL_INSIDE)
 
 
 def remove_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from fleet.errors import Conflict, LightdError
 from fleet.pattern import plain_text
-from worker.operations.container_folder import write_install
+from worker.operations.container_folder import INSTALL_INSIDE, write_install
 from worker.operations.names import install_name
 from worker.operations.plans import install_plan
 from worker.operations.work import Work
@@ -22,6 +22,7 @@ _LOG_LINES = 2000
 _LOG_BYTES = 64 * 1024
 _REASON_LINES = 3
 _REASON_CHARACTERS = 400
+_NOT_STARTED = (126, 127)
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +47,9 @@ def run_install_script(work: Work) -> dict[str, int]:
         log = _keep_log(work, engine.engine_id)
     if ended.oom_killed:
         raise InstallFailed("The install script ran out of memory; raise limits.memory." + _last_words(log))
+    if ended.exit_code in _NOT_STARTED and f"exec {INSTALL_INSIDE} failed" in log:
+        interpreter = (work.spec.install_script or "").splitlines()[0].removeprefix("#!").strip()
+        raise InstallFailed(f"The image has no {interpreter}, which the install script's first line asks for.")
     if ended.exit_code != 0:
         raise InstallFailed(f"The install script ended with exit code {ended.exit_code}." + _last_words(log))
     changed = work.host.runtime.layer_bytes(engine.engine_id)

@@ -116,6 +116,13 @@ def test_a_failing_script_names_its_code_and_last_words(site: Site) -> None:
     assert_nothing_is_left(site, "a")
 
 
+def test_a_missing_interpreter_is_named(site: Site) -> None:
+    output = b"[FATAL tini (6)] exec /app/data/install.sh failed: No such file or directory\r\n"
+    site.install_behaves("a", exit_code=127, output=output)
+    job = site.run(site.create("a", install_script="#!/usr/bin/env perl6\nsay 1"))
+    assert job.error == "The image has no /usr/bin/env perl6, which the install script's first line asks for."
+
+
 def test_a_script_that_never_ends_is_ended_at_its_limit(site: Site) -> None:
     site.install_behaves("a", seconds=None)
     job = site.run(site.create("a", install_script=SCRIPT, install_timeout_seconds=1))
