@@ -61,6 +61,7 @@ class Bench:
         self._worker: threading.Thread | None = None
         self._closing = threading.Event()
         self.agent: subprocess.Popen[bytes] | None = None
+        settings.data.mkdir(parents=True, exist_ok=True)
         self.agent_log = settings.data / "agent.log"
 
     # The agent.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import docker
 import pytest
-import redis
 from docker.models.images import Image
 
 from fleet.store import Client
 from tests.agent.bench import Bench, new_settings
+from tests.agent.own_store import OwnStore
 
 
 @pytest.fixture
@@ -28,12 +28,13 @@ def bench(
 
 @pytest.fixture(scope="module")
 def host(
-    engine: docker.DockerClient, busybox_image: Image, store_url: str, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerClient, busybox_image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    """A host whose agent is at work, shared by the tests of a module: each names its containers differently."""
-    with redis.Redis.from_url(store_url) as client:
-        client.flushall()
-    made = Bench(engine, new_settings(tmp_path_factory.mktemp("host"), store_url))
+    """A host with a store of its own and an agent at work, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("host")
+    store = OwnStore(folder / "store")
+    store.start()
+    made = Bench(engine, new_settings(folder / "data", store.url))
     made.runtime.ensure_network(made.settings.network)
     made.start_agent()
     try:
@@ -42,4 +43,5 @@ def host(
         yield made
     finally:
         made.close()
+        store.stop()
         print(made.log_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ class EngineThroughSocket:
         self._path = Path(settings.data) / "engine.sock"
         self.address = f"unix://{self._path}"
         self._connections: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
 
     def mend(self) -> None:
@@ -26,28 +28,36 @@ class EngineThroughSocket:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._path))
         self._listener.listen(64)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._begin(self._accept, self._listener)
 
     def cut(self) -> None:
         """End all connections and take no more."""
         assert self._listener
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._connections.clear()
+        for thread in self._threads:
+            thread.join(5)
+        for connection in [self._listener, *self._connections]:
+            connection.close()
+        self._connections, self._threads = [], []
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = listener.accept()
                 far = socket.socket(socket.AF_UNIX)
-                far.connect(self._engine)
                 self._connections += [near, far]
+                far.connect(self._engine)
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+                    self._begin(_pass_on, source, sink)
+
+    def _begin(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def __enter__(self) -> EngineThroughSocket:
         self.mend()
