@@ -34,25 +34,33 @@ class Kills:
             self.kill(job)
 
     def kill(self, job: Job) -> None:
-        """SIGKILL to server and install script. What does not run any more is settled in the record instead."""
-        name = job.internal_id
-        if name is None:
-            return
-        server_killed = self._runtime.signal(server_name(name), _SIGKILL)
-        self._runtime.signal(install_name(name), _SIGKILL)
-        if job.kind == Action.DELETE:
+        """SIGKILL to server and install script. What does not run any more is settled in the record instead.
+
+        A job that is not, or no longer, the container's own kills no server: that would be somebody else's run.
+        """
+        if job.internal_id is None:
             return
         try:
-            record = self._containers.get(name)
+            record = self._containers.get(job.internal_id)
         except NotFound:
+            self._finish_aside(job)
             return
         if job.job_id != record.job_id:
+            self._kill_cancelled_install(record)
             self._finish_aside(job)
-        elif not server_killed:
+            return
+        server_killed = self._runtime.signal(server_name(record.internal_id), _SIGKILL)
+        self._runtime.signal(install_name(record.internal_id), _SIGKILL)
+        if not server_killed and job.kind != Action.DELETE:
             self._settle(record, job)
 
+    def _kill_cancelled_install(self, record: Container) -> None:
+        """A kill of an install has cancelled it in the record; one that began later is not meant."""
+        if record.job_id is not None and self._jobs.is_cancelled(record.job_id):
+            self._runtime.signal(install_name(record.internal_id), _SIGKILL)
+
     def _finish_aside(self, job: Job) -> None:
-        """A kill of an install: the install job has its own end, this one is done now."""
+        """The container has another job, which has its own end, or is gone: this one is done now."""
         try:
             self._jobs.finish(job, "done")
         except JobRefused:
