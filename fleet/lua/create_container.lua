@@ -4,6 +4,11 @@ local request = cjson.decode(ARGV[1])
 local id = request.container.internal_id
 
 if redis.call('EXISTS', K.container(id)) == 1 then return refuse('exists') end
+-- The engine calls the install of `x` what it calls the server of `x-install`: of these two only one may be there.
+local base = id:match('^(.+)%-install$')
+for _, other in ipairs({id .. '-install', base}) do
+  if redis.call('EXISTS', K.container(other)) == 1 then return refuse('confusing', other) end
+end
 local volume = request.container.volume_id
 if redis.call('HGET', K.volume(volume), 'state') ~= 'ready' then return refuse('volume') end
 

@@ -264,6 +264,11 @@ def _port_error(reason: str, member: str) -> PortNotInPool | PortTaken:
 def _creation_error(container_id: str, reason: str, about: list[str]) -> Exception:
     if reason == "exists":
         return AlreadyExists(f"Container already exists: {container_id}", code="container_exists")
+    if reason == "confusing":
+        return AlreadyExists(
+            f"A container {container_id} cannot be beside {about[0]}: its install would have the other's name.",
+            code="container_exists",
+        )
     if reason == "volume":
         return NotFound("Volume not found", code="volume_not_found")
     if reason in ("pool", "taken"):

@@ -36,6 +36,14 @@ def test_of_many_equal_creations_exactly_one_wins(record: Record) -> None:
     assert record.redis.zcard(key("jobs_open", NODE)) == 1
 
 
+@pytest.mark.parametrize(("first", "second"), [("x", "x-install"), ("x-install", "x")])
+def test_no_container_has_the_engine_name_of_anothers_install(record: Record, first: str, second: str) -> None:
+    record.create(first)
+    with pytest.raises(AlreadyExists, match=f"beside {first}"):
+        record.create(second)
+    record.create("x-install-2")
+
+
 def test_one_port_goes_to_exactly_one_of_many(record: Record) -> None:
     def attempt(number: int) -> str:
         try:
