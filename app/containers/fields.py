@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from app.containers.image_name import is_image_name
+from app.containers.image_name import is_image_name, is_private
 from app.containers.mounts import checked_inside, checked_on_host
 from app.fields import Text
 from fleet.errors import PatternInvalid
@@ -38,6 +38,8 @@ class ImageName(Text):
         text = super()._deserialize(value, attr, data, **more)
         if not is_image_name(text):
             raise ValidationError("Not the name of an image: [domain/]name[:tag][@digest], at most 255 characters.")
+        if is_private(text):
+            raise ValidationError("Images below lightd/ belong to the containers whose installs made them.")
         return text
 
 

@@ -128,6 +128,8 @@ MANY = {f"N{number}": "" for number in range(1001)}
         ({"image": "ubuntu 22"}, "image"),
         ({"image": "-v"}, "image"),
         ({"image": "a" * 256}, "image"),
+        ({"image": "lightd/other"}, "image"),
+        ({"image": "docker.io/lightd/other:latest"}, "image"),
         ({"image": "ubuntu@sha256:abc"}, "image"),
         ({"volume_id": 7}, "volume_id"),
         ({"startup_command": ""}, "startup_command"),
