@@ -20,10 +20,12 @@ def bench(
 ) -> Iterator[Bench]:
     """A host with an empty record; its agent is not running yet."""
     made = Bench(engine, new_settings(tmp_path, store_url))
-    made.runtime.ensure_network(made.settings.network)
-    yield made
-    made.close()
-    print(made.log_text())
+    try:
+        made.runtime.ensure_network(made.settings.network)
+        yield made
+    finally:
+        made.close()
+        print(made.log_text())
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +37,9 @@ def host(
     store = OwnStore(folder / "store")
     store.start()
     made = Bench(engine, new_settings(folder / "data", store.url))
-    made.runtime.ensure_network(made.settings.network)
-    made.start_agent()
     try:
+        made.runtime.ensure_network(made.settings.network)
+        made.start_agent()
         made.await_agent()
         made.work()
         yield made

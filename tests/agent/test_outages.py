@@ -38,12 +38,14 @@ def bench(
     """A host with stores of its own and an agent at work."""
     record, stream = stores
     made = Bench(engine, new_settings(tmp_path / "data", record.url, stream_url=stream.url))
-    made.runtime.ensure_network(made.settings.network)
-    made.start_agent()
-    made.await_agent()
-    yield made
-    made.close()
-    print(made.log_text())
+    try:
+        made.runtime.ensure_network(made.settings.network)
+        made.start_agent()
+        made.await_agent()
+        yield made
+    finally:
+        made.close()
+        print(made.log_text())
 
 
 def test_no_line_is_lost_while_the_stream_store_is_frozen(bench: Bench, stores: tuple[OwnStore, OwnStore]) -> None:

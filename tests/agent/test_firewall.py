@@ -1,0 +1,171 @@
+"""The firewall around containers, tried from inside real ones."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import docker
+import pytest
+from docker.models.containers import Container
+from docker.models.images import Image
+
+from fleet.settings import read_settings
+from tests.support.deadline import eventually
+from tests.support.images import BUSYBOX
+from tests.support.ports import free_port
+from worker.agent.firewall import Firewall
+from worker.runtime.docker import DockerRuntime
+
+pytestmark = pytest.mark.engine
+
+Run = Callable[..., Container]
+
+
+@pytest.fixture(scope="module")
+def network(engine: docker.DockerClient) -> Iterator[str]:
+    """The bridge of a host, without a firewall yet."""
+    name = f"ag{secrets.token_hex(3)}"
+    runtime = DockerRuntime(read_settings().engine, 30)
+    runtime.ensure_network(name)
+    runtime.close()
+    yield name
+    engine.networks.get(name).remove()
+
+
+@pytest.fixture
+def firewall(network: str) -> Iterator[Firewall]:
+    """The firewall of the bridge, not in place yet."""
+    made = Firewall(network)
+    yield made
+    made.remove()
+    assert f"LIGHTD-{network.upper()}" not in _rules()
+
+
+@pytest.fixture
+def run(engine: docker.DockerClient, busybox_image: Image, network: str) -> Iterator[Run]:
+    """Run a container on the bridge."""
+    made: list[Container] = []
+
+    def begin(command: str = "sleep 300", **options: object) -> Container:
+        made.append(engine.containers.run(BUSYBOX, ["sh", "-c", command], detach=True, network=network, **options))
+        return made[-1]
+
+    yield begin
+    for container in made:
+        container.remove(force=True)
+
+
+@pytest.fixture
+def service() -> Iterator[int]:
+    """A service of the host itself, on all its addresses."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        thread = threading.Thread(target=_serve, args=(listener,), daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def _serve(listener: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with closing(connection):
+            connection.sendall(b"secret\n")
+
+
+def _rules() -> str:
+    return "".join(
+        subprocess.run([tool, "-w", "-S"], capture_output=True, text=True, check=True).stdout
+        for tool in ("iptables", "ip6tables")
+    )
+
+
+def _reaches(container: Container, address: str, port: int) -> bool:
+    return container.exec_run(["sh", "-c", f"nc -w 1 {address} {port} </dev/null"]).output.strip() == b"secret"
+
+
+def _gateway(engine: docker.DockerClient, network: str) -> str:
+    return str(engine.networks.get(network).attrs["IPAM"]["Config"][0]["Gateway"])
+
+
+def _address(container: Container, network: str) -> str:
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+
+def test_a_container_cannot_reach_the_hosts_own_services(
+    engine: docker.DockerClient, network: str, firewall: Firewall, run: Run, service: int
+) -> None:
+    inside = run()
+    gateway = _gateway(engine, network)
+    assert _reaches(inside, gateway, service), "without the firewall it can"
+    firewall.ensure()
+    assert not _reaches(inside, gateway, service)
+    firewall.remove()
+    assert _reaches(inside, gateway, service)
+
+
+def test_published_ports_can_be_reached_from_the_host(
+    engine: docker.DockerClient, network: str, firewall: Firewall, run: Run
+) -> None:
+    firewall.ensure()
+    port = free_port()
+    command = "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; httpd -f -p 8000 -h /tmp/www"
+    inside = run(command, ports={"8000/tcp": ("127.0.0.1", port)})
+    eventually(lambda: b"hello" in _fetch("127.0.0.1", port), within_seconds=5, what="the published port")
+    assert b"hello" in _fetch(_address(inside, network), 8000)
+
+
+def _fetch(address: str, port: int) -> bytes:
+    try:
+        with socket.create_connection((address, port), timeout=2) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = b""
+            while received := connection.recv(4096):
+                answer += received
+            return answer
+    except OSError:
+        return b""
+
+
+def test_containers_cannot_reach_each_other(network: str, firewall: Firewall, run: Run) -> None:
+    firewall.ensure()
+    listening = run("while true; do echo secret | nc -l -p 7000; done")
+    asking = run()
+    assert not _reaches(asking, _address(listening, network), 7000)
+
+
+def test_metadata_addresses_cannot_be_reached(network: str, firewall: Firewall, run: Run) -> None:
+    firewall.ensure()
+    run().exec_run(["sh", "-c", "nc -w 1 169.254.169.254 80 </dev/null"])
+    command = ["iptables", "-w", "-nvL", f"LIGHTD-{network.upper()}-OUT"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (dropped,) = re.findall(r"^\s*(\d+)\s+\d+ DROP .* 169\.254\.0\.0/16", listed, re.MULTILINE)
+    assert int(dropped) > 0
+
+
+def test_names_are_still_resolved(network: str, firewall: Firewall, run: Run) -> None:
+    """By the engine's own resolver inside the container."""
+    firewall.ensure()
+    known = run(name=f"{network}-known")
+    answer = run().exec_run(["nslookup", f"{network}-known"]).output.decode()
+    assert _address(known, network) in answer
+
+
+def test_rules_are_put_back_and_never_doubled(network: str, firewall: Firewall) -> None:
+    firewall.ensure()
+    first = [rule for rule in _rules().splitlines() if network in rule.lower()]
+    subprocess.run(["iptables", "-w", "-D", "INPUT", "-i", network, "-j", f"LIGHTD-{network.upper()}"], check=True)
+    subprocess.run(["iptables", "-w", "-F", f"LIGHTD-{network.upper()}"], check=True)
+    firewall.ensure()
+    firewall.ensure()
+    assert sorted(rule for rule in _rules().splitlines() if network in rule.lower()) == sorted(first)
