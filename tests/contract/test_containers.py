@@ -153,7 +153,7 @@ def test_an_unknown_container_is_404_everywhere(stack: Stack, method: str, path:
 
 def test_inside_it_is_the_volumes_user_in_the_volume_with_its_variables(stack: Stack, servers: Servers) -> None:
     port = servers.port()
-    command = 'id -u; id -g; pwd; ls /app/data; echo "$SERVER_IP|$SERVER_PORT|$SERVER_MEMORY|$P_SERVER_ID|$GREETING"'
+    command = 'id -u; id -g; pwd; ls -1 /app/data; echo "$SERVER_IP|$SERVER_PORT|$SERVER_MEMORY|$P_SERVER_ID|$GREETING"'
     env = {"GREETING": "hello to you"}
     output = servers.output_of(command, internal_id="inside-1", ports=[port], env=env, install_script="#!/bin/sh")
     number = port["port"]
