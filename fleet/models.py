@@ -138,6 +138,7 @@ class Job:
     journal: dict[str, Any] = field(default_factory=dict)
     cancel: bool = False
     waits: bool = False
+    request_id: str | None = None
 
     @property
     def is_open(self) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from structlog.contextvars import get_contextvars
+
 from fleet.errors import NodeTimeout, NotFound
 from fleet.identifiers import new_job_id
 from fleet.keys import key
@@ -27,7 +29,7 @@ class Cancelled(Exception):
 
 
 def new_job(kind: str, node: str, queue: str, *, internal_id: str | None = None, volume_id: str | None = None) -> Job:
-    """A job that is not recorded yet."""
+    """A job that is not recorded yet. It carries the id of the request whose log lines these are now, if any."""
     return Job(
         job_id=new_job_id(),
         kind=kind,
@@ -37,6 +39,7 @@ def new_job(kind: str, node: str, queue: str, *, internal_id: str | None = None,
         created_at=time.time(),
         internal_id=internal_id,
         volume_id=volume_id,
+        request_id=get_contextvars().get("request_id"),
     )
 
 
@@ -162,6 +165,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "internal_id": job.internal_id,
         "volume_id": job.volume_id,
         "step": job.step,
+        "request_id": job.request_id,
         "attempt": job.attempt,
     }
 
@@ -195,4 +199,5 @@ def _from_fields(fields: dict[str, str]) -> Job:
         journal=json.loads(fields["journal"]) if fields.get("journal") else {},
         cancel=bool(fields.get("cancel")),
         waits=bool(fields.get("waits")),
+        request_id=fields.get("request_id"),
     )

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 
 from fleet.errors import ActionNotAllowed, AlreadyExists, Conflict, NotFound, PortNotInPool, PortTaken
 from fleet.keys import key
@@ -197,3 +198,10 @@ def test_a_deleted_container_takes_everything_with_it(record: Record) -> None:
     assert record.volumes.users(VOLUME) == []
     assert [name for name in record.redis.keys("*:a") if ":orders:" not in name] == []
     assert record.jobs.wait(job.job_id, 1).state == "done"
+
+
+def test_a_job_carries_the_id_of_the_request_that_began_it(record: Record) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="request-1"):
+        job = record.create("a")
+    assert record.jobs.get(job.job_id).request_id == "request-1"
+    assert record.jobs.get(record.create("b").job_id).request_id is None

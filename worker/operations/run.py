@@ -87,7 +87,7 @@ class Runner:
     def _attempt(self, operation: Operation, job_id: str, lock: ContainerLock) -> bool:
         """One claim and what follows; True when the job shall be claimed again."""
         job = self._host.jobs.claim(job_id, self._worker)
-        with self._leases.held(job_id):
+        with self._leases.held(job_id), structlog.contextvars.bound_contextvars(request_id=job.request_id):
             try:
                 container = self._host.containers.get(job.internal_id or "")
             except NotFound as error:
