@@ -14,12 +14,14 @@ from storage.volumes.disk import allocate, check_disk_floor, run
 from storage.volumes.driver import MEBIBYTE, Usage
 from storage.volumes.layout import image_path, volume_path
 from storage.volumes.mounts import (
+    is_live,
     is_mounted,
     loop_device,
     may_resize_mounted,
     mount_image,
     reread_size,
     unmount,
+    wait_until_dead,
 )
 
 # What an empty sparse image takes, for the check of the disk floor.
@@ -52,7 +54,7 @@ class LoopDriver:
         return folder
 
     def ensure_mounted(self, volume_id: str) -> Path:
-        """Check and mount the image unless it is mounted; fills holes that a fully allocated one has got."""
+        """Mount the image, checked before, unless it is mounted; fills holes that a fully allocated one has got."""
         folder = volume_path(self._settings, volume_id)
         image = image_path(self._settings, volume_id)
         if not image.exists():
@@ -60,7 +62,8 @@ class LoopDriver:
         if self._full:
             allocate(image, image.stat().st_size, full=True)
         if not is_mounted(folder):
-            run("e2fsck", "-p", image, accepted=_CORRECTED)
+            if not is_live(image):
+                run("e2fsck", "-p", image, accepted=_CORRECTED)
             self._mount(volume_id)
         return folder
 
@@ -136,9 +139,12 @@ class LoopDriver:
     @contextmanager
     def _unmounted(self, volume_id: str, reason: str) -> Iterator[None]:
         """Take the volume away for a moment, always to be mounted again; raises Conflict when it is in use."""
+        in_use = Conflict(f"The volume is in use; stop its containers first: {reason}.", code="volume_in_use")
         if not unmount(volume_path(self._settings, volume_id), detach=False):
-            raise Conflict(f"The volume is in use; stop its containers first: {reason}.", code="volume_in_use")
+            raise in_use
         try:
+            if not wait_until_dead(image_path(self._settings, volume_id)):
+                raise in_use
             yield
         finally:
             self._mount(volume_id)

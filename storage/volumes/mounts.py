@@ -47,6 +47,25 @@ def unmount(folder: Path, *, detach: bool) -> bool:
     return True
 
 
+def is_live(image: Path) -> bool:
+    """Whether a loop device still works on an image, mounted here or not.
+
+    A process that was started meanwhile, such as a container, may hold a copy of the mount in a namespace of its own.
+    The file system then goes on living after it was unmounted here, and whoever wrote into its image would destroy it.
+    """
+    return bool(run("losetup", "--associated", image).strip())
+
+
+def wait_until_dead(image: Path) -> bool:
+    """Wait a moment for the last loop device to let go of an image; False when one keeps it."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while is_live(image):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def is_mounted(folder: Path) -> bool:
     """Whether `folder` is the root of another file system than its parent's."""
     try:
