@@ -11,7 +11,7 @@ from fleet.console import Console
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
-from worker.runtime.base import LABEL_NODE, Runtime
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
 
 Relay = Callable[[Console, Settings, str, str, Callable[[], bool]], bytes]
 """Passes an engine container's output on to a console until it ends or the last argument says stop."""
@@ -41,7 +41,11 @@ class Host:
         return self.settings.data / "containers" / container_id
 
     def remove_from_engine(self, name: str) -> None:
-        """Remove an engine container that belongs to this node; strangers of that name are left alone."""
+        """Remove an engine container that is ours; strangers of that name are left alone."""
         found = self.runtime.inspect(name)
-        if found is not None and found.labels.get(LABEL_NODE) == self.settings.node:
+        if found is not None and self._is_ours(found):
             self.runtime.remove(found.engine_id)
+
+    def _is_ours(self, found: EngineContainer) -> bool:
+        ours = (self.settings.node, str(self.settings.data))
+        return (found.labels.get(LABEL_NODE), found.labels.get(LABEL_DATA)) == ours

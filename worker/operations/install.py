@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleet import messages
+from fleet.errors import NotFound
 from fleet.lifecycle import Action, InstallState, State
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
@@ -42,15 +43,22 @@ def end_install(work: Work, ending: Ending) -> None:
 
 
 def create_server(work: Work) -> str:
-    """Make the engine container, from the private image where an install left one. Answers its engine id."""
+    """Make the engine container, from the private image where an install left one. Answers its engine id.
+
+    The agent keeps the network there, so it is not looked for each time; a start that misses it makes it again.
+    """
     host = work.host
     data = host.data_folder(work.name)
     volume = host.volumes.ensure_mounted(work.container.volume_id)
     write_entrypoint(data, work.spec)
-    host.runtime.ensure_network(host.settings.network)
     private = private_image(work.name)
     image = private if work.spec.install_script and host.runtime.has_image(private) else work.spec.image
-    return host.runtime.create(server_plan(host.settings, work.container, image, volume, data))
+    plan = server_plan(host.settings, work.container, image, volume, data)
+    try:
+        return host.runtime.create(plan)
+    except NotFound:
+        host.runtime.ensure_network(host.settings.network)
+        return host.runtime.create(plan)
 
 
 def _steps(work: Work) -> list[Step]:

@@ -13,6 +13,7 @@ from fleet.settings import Settings
 from worker.operations.container_folder import ENTRYPOINT
 from worker.operations.names import install_name, server_name
 from worker.runtime.base import (
+    LABEL_DATA,
     LABEL_ID,
     LABEL_JOB,
     LABEL_NODE,
@@ -103,7 +104,12 @@ def _facts(container: Container) -> dict[str, str]:
 
 
 def _labels(settings: Settings, container: Container, role: str) -> dict[str, str]:
-    return {LABEL_ID: container.internal_id, LABEL_NODE: settings.node, LABEL_ROLE: role}
+    return {
+        LABEL_ID: container.internal_id,
+        LABEL_NODE: settings.node,
+        LABEL_DATA: str(settings.data),
+        LABEL_ROLE: role,
+    }
 
 
 def _recovery(container: Container) -> str:

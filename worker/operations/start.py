@@ -59,7 +59,7 @@ def end_start(work: Work, ending: Ending) -> None:
 
 
 def _started(work: Work) -> EngineContainer:
-    """The running engine container; one that is missing is made again from the record."""
+    """The running engine container; one that is missing, or misses its network, is made again from the record."""
     runtime = work.host.runtime
     engine_id = work.container.container_id or _recreated(work)
     try:
@@ -75,6 +75,7 @@ def _started(work: Work) -> EngineContainer:
 
 def _recreated(work: Work) -> str:
     _log.warning("an engine container was missing and is made again", container=work.name)
+    work.host.runtime.ensure_network(work.host.settings.network)
     engine_id = create_server(work)
     work.write(container_id=engine_id)
     return engine_id

@@ -152,7 +152,7 @@ def site(store: Client, store_url: str, tmp_path: Path) -> Site:
     PortRepository(store).add([Port("0.0.0.0", 25565, "tcp", "", "", False)])
     settings = Settings(data=tmp_path, redis_url=store_url, stream_url=store_url, node=NODE)
     stores = connect(settings)
-    runtime, volumes = MemoryRuntime(images={IMAGE}), FolderVolumes(tmp_path / "volumes")
+    runtime, volumes = MemoryRuntime(images={IMAGE}, networks={settings.network}), FolderVolumes(tmp_path / "volumes")
     relayed: list[str] = []
 
     def relay(_console: Console, _settings: Settings, name: str, _id: str, _stop: Callable[[], bool]) -> bytes:

@@ -16,7 +16,7 @@ from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, NODE, VOLUME, Site
 from worker.operations.locks import container_lock
 from worker.operations.names import install_name, private_image, server_name
-from worker.runtime.base import ContainerPlan
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, ContainerPlan
 from worker.runtime.memory import MemoryRuntime
 
 
@@ -41,7 +41,6 @@ def test_a_started_container_with_a_pattern_waits_for_it(site: Site) -> None:
 
 def test_a_port_in_use_on_the_host_names_it_and_the_container_stays_ready(site: Site) -> None:
     site.ready("a", GAME_PORT)
-    site.runtime.ensure_network("lightd")
     other = next(made.plan for made in site.runtime._made.values())
     holder = ContainerPlan(**{name: getattr(other, name) for name in ContainerPlan.__slots__} | {"name": "stranger"})
     site.runtime.start(site.runtime.create(holder))
@@ -274,13 +273,14 @@ def test_deleting_leaves_nothing(site: Site) -> None:
     assert site.host.jobs.open_count(NODE) == 0
 
 
-def test_deleting_leaves_strangers_of_the_same_name_alone(site: Site) -> None:
+@pytest.mark.parametrize("labels", [{LABEL_NODE: "n2"}, {LABEL_NODE: NODE, LABEL_DATA: "/srv/other"}])
+def test_deleting_leaves_strangers_of_the_same_name_alone(site: Site, labels: dict[str, str]) -> None:
     site.ready("a")
     seen = site.runtime.inspect(server_name("a"))
     made = site.runtime._made[seen.engine_id]  # type: ignore[union-attr]
     site.runtime.remove(server_name("a"))
     stranger = ContainerPlan(
-        **{name: getattr(made.plan, name) for name in ContainerPlan.__slots__} | {"labels": {"lightd.node": "n2"}}
+        **{name: getattr(made.plan, name) for name in ContainerPlan.__slots__} | {"labels": labels}
     )
     site.runtime.create(stranger)
     site.run(site.ask("a", Action.DELETE))
@@ -359,3 +359,9 @@ def test_all_free_again_after_everything(site: Site) -> None:
         site.run(site.ask(name, Action.DELETE))
     assert site.host.jobs.open_count(NODE) == 0
     assert site.redis.scard(f"lightd:volume_users:{VOLUME}") == 0
+
+
+def test_a_network_that_somebody_removed_is_made_again(site: Site) -> None:
+    site.runtime.networks.clear()
+    site.ready("a")
+    assert site.runtime.networks == {"lightd"}

@@ -12,7 +12,7 @@ from fleet.models import PortBinding
 from tests.support.deadline import eventually
 from tests.support.ports import free_port
 from tests.worker.runtime.conftest import Bench
-from worker.runtime.base import NEVER_RUN
+from worker.runtime.base import LABEL_DATA, NEVER_RUN
 
 LONG_SECONDS = 20.0
 
@@ -106,6 +106,13 @@ def test_a_running_container_of_the_same_name_is_not_replaced(bench: Bench) -> N
     plan = bench.plan("runs until it is stopped")
     bench.runtime.start(bench.runtime.create(plan))
     with pytest.raises(Conflict, match="running"):
+        bench.runtime.create(plan)
+
+
+def test_a_strangers_container_of_the_same_name_is_not_replaced(bench: Bench) -> None:
+    plan = bench.plan("runs until it is stopped")
+    bench.runtime.create(replace(plan, labels={**plan.labels, LABEL_DATA: "/srv/other"}))
+    with pytest.raises(Conflict, match="not ours"):
         bench.runtime.create(plan)
 
 
