@@ -63,7 +63,7 @@ class Agent:
         self.inputs = Inputs(settings.engine, runtime, orders)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits)
-        strays = Strays(runtime, self._containers, nodes, settings.data / "generation")
+        strays = Strays(runtime, self._containers, nodes, settings.data)
         self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
         self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs)

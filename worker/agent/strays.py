@@ -1,4 +1,4 @@
-"""Engine containers of this node that the record knows nothing of.
+"""Engine containers of this node, and of this data folder, that the record knows nothing of.
 
 They are removed, but only while the store is the one this host has always known: an emptied or another store
 knows nothing of anybody, and that is no reason to delete everything.
@@ -14,21 +14,20 @@ import structlog
 from fleet.errors import NotFound
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.nodes import NodeRepository
-from worker.runtime.base import EngineContainer, Runtime
+from worker.runtime.base import LABEL_DATA, EngineContainer, Runtime
 
 log = structlog.get_logger()
 
 
 class Strays:
-    """Removes what a deleted container left in the engine. `generation_file` keeps the id of the store's contents."""
+    """Removes what a deleted container left in the engine. A file in `data` keeps the id of the store's contents."""
 
-    def __init__(
-        self, runtime: Runtime, containers: ContainerRepository, nodes: NodeRepository, generation_file: Path
-    ) -> None:
+    def __init__(self, runtime: Runtime, containers: ContainerRepository, nodes: NodeRepository, data: Path) -> None:
         self._runtime = runtime
         self._containers = containers
         self._nodes = nodes
-        self._file = generation_file
+        self._data = data
+        self._file = data / "generation"
         self._told = ""
 
     def remove(self, every: Iterable[EngineContainer]) -> None:
@@ -36,7 +35,7 @@ class Strays:
         if not self.store_is_known():
             return
         for found in every:
-            if self._has_record(found.container_id):
+            if found.labels.get(LABEL_DATA) != str(self._data) or self._has_record(found.container_id):
                 continue
             log.info("removing an engine container without a record", name=found.name)
             self._runtime.remove(found.engine_id)

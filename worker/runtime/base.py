@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from fleet.errors import Conflict
 from fleet.models import Limits, PortBinding
 
 LABEL_ID = "lightd.id"
 LABEL_NODE = "lightd.node"
+LABEL_DATA = "lightd.data"
+"""`LIGHTD_DATA` of the Lightd whose container it is: several may share an engine, and leave each other's alone."""
+
 LABEL_ROLE = "lightd.role"
 LABEL_SPEC = "lightd.spec"
 LABEL_JOB = "lightd.job"
@@ -95,6 +99,14 @@ class HostInfo:
     engine_version: str
 
 
+def require_replaceable(old: EngineContainer, plan: ContainerPlan) -> None:
+    """Raise Conflict unless a new container may take the place of this one, which has its name."""
+    if any(old.labels.get(name) != plan.labels.get(name) for name in (LABEL_ID, LABEL_NODE, LABEL_DATA)):
+        raise Conflict(f"The engine has a container named {plan.name} that is not ours; rename or remove it.")
+    if old.running:
+        raise Conflict(f"An older container named {plan.name} is running in the engine; kill it first.")
+
+
 class Runtime(Protocol):
     """A container engine. Every call has a deadline; an engine that does not answer raises EngineUnavailable."""
 
@@ -108,7 +120,7 @@ class Runtime(Protocol):
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
 
     def create(self, plan: ContainerPlan) -> str:
-        """Make a container and answer its engine id; one of the same name is replaced.
+        """Make a container and answer its engine id; an older one of ours that has its name is replaced.
 
         Raises Invalid (image missing, a setting the engine refuses) or Conflict when the old one runs.
         """

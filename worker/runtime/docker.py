@@ -17,7 +17,15 @@ from docker.errors import NotFound as EngineNotFound
 from requests.exceptions import RequestException
 
 from fleet.errors import Conflict, EngineUnavailable, Invalid, NotFound
-from worker.runtime.base import LABEL_NODE, NEVER_RUN, ContainerPlan, EngineContainer, HostInfo, OnProgress
+from worker.runtime.base import (
+    LABEL_NODE,
+    NEVER_RUN,
+    ContainerPlan,
+    EngineContainer,
+    HostInfo,
+    OnProgress,
+    require_replaceable,
+)
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
 from worker.runtime.docker_layer import changed_bytes
@@ -63,7 +71,7 @@ class DockerRuntime:
             raise Invalid(f"Image not found: {image} (the engine pulled it but does not have it)")
 
     def create(self, plan: ContainerPlan) -> str:
-        """Make a container and answer its engine id; one of the same name is replaced.
+        """Make a container and answer its engine id; an older one of ours that has its name is replaced.
 
         Raises Invalid (image missing, a setting the engine refuses) or Conflict when the old one runs.
         """
@@ -76,18 +84,17 @@ class DockerRuntime:
             try:
                 made = client.create_container_from_config(config, plan.name)
             except APIError as error:
-                if error.status_code != 409 or not self._clear_name(plan.name):
+                if error.status_code != 409 or not self._clear_name(plan):
                     raise
                 made = client.create_container_from_config(config, plan.name)
         return str(made["Id"])
 
-    def _clear_name(self, name: str) -> bool:
-        """Remove the container that has this name; False when there is none any more."""
-        old = self.inspect(name)
+    def _clear_name(self, plan: ContainerPlan) -> bool:
+        """Remove the older container that has this name; False when there is none any more."""
+        old = self.inspect(plan.name)
         if old is None:
             return False
-        if old.running:
-            raise Conflict(f"An older container named {name} is running in the engine; kill it first.")
+        require_replaceable(old, plan)
         self.remove(old.engine_id)
         return True
 

@@ -8,7 +8,15 @@ import time
 from dataclasses import dataclass, field, replace
 
 from fleet.errors import Conflict, Invalid, NotFound
-from worker.runtime.base import LABEL_NODE, NEVER_RUN, ContainerPlan, EngineContainer, HostInfo, OnProgress
+from worker.runtime.base import (
+    LABEL_NODE,
+    NEVER_RUN,
+    ContainerPlan,
+    EngineContainer,
+    HostInfo,
+    OnProgress,
+    require_replaceable,
+)
 
 _KILLED = 137
 _TERMINATED = 143
@@ -71,16 +79,15 @@ class MemoryRuntime:
             self.images.add(image)
 
     def create(self, plan: ContainerPlan) -> str:
-        """Make a container and answer its engine id; one of the same name is replaced."""
+        """Make a container and answer its engine id; an older one of ours that has its name is replaced."""
         with self._changed:
             if not self.has_image(plan.image):
                 raise Invalid(f"Image not found: {plan.image}", code="image_not_found")
             if plan.network not in self.networks:
                 raise NotFound(f"The engine does not know it: network {plan.network} not found")
             old = self._find(plan.name)
-            if old is not None and old.seen.running:
-                raise Conflict(f"An older container named {plan.name} is running in the engine; kill it first.")
             if old is not None:
+                require_replaceable(old.seen, plan)
                 del self._made[old.seen.engine_id]
             engine_id = secrets.token_hex(32)
             seen = EngineContainer(
