@@ -11,6 +11,8 @@ from fleet.scripts import plain_source
 from fleet.store import Client
 
 _CHUNK = 200
+_CLOSED_SECONDS = 3600
+"""Longer than a reader can lag behind what a deleted container wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,8 @@ class Console:
         """
         with self._redis.pipeline(transaction=False) as pipe:
             for item in batch:
-                self._append(
-                    keys=_keys(item.container_id), args=append_arguments(item, self._history_bytes), client=pipe
-                )
+                keys = [*_keys(item.container_id), key("console_closed", item.source)]
+                self._append(keys=keys, args=append_arguments(item, self._history_bytes), client=pipe)
             answers = pipe.execute()
         return [(int(seq) if seq else None, position.decode()) for seq, position in answers]
 
@@ -82,9 +83,13 @@ class Console:
                 break
         return "".join(found[-lines:]) if lines else ""
 
-    def forget(self, container_id: str) -> None:
-        """Drop all output of a deleted container."""
-        self._redis.delete(*_keys(container_id))
+    def forget(self, container_id: str, source: str | None) -> None:
+        """Drop all output of a deleted container, also what is still being read of its engine container `source`."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(*_keys(container_id))
+            if source is not None:
+                pipe.set(key("console_closed", source), "1", ex=_CLOSED_SECONDS)
+            pipe.execute()
 
 
 def decode_message(payload: bytes) -> tuple[int, str]:

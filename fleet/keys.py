@@ -37,6 +37,7 @@ Stream store (capped, may evict):
 |---|---|---|---|
 | console | stream | a container's output; entry `<seq>-0`, field `d` | append_console |
 | console_position | hash | `seq`, `bytes` kept, and per engine container what was read | append_console |
+| console_closed | string | a deleted engine container, whose output nobody wants any more, 1 h | Console.forget |
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ _PARAMETERS = {
     "tokens": (),
     "console": ("id",),
     "console_position": ("id",),
+    "console_closed": ("engine_id",),
 }
 
 

@@ -1,9 +1,11 @@
 -- Stream store. Append output to a container's console exactly once and publish it.
--- KEYS: console stream, console position. ARGV: channel, source (engine container), position before, position
+-- KEYS: console stream, console position, mark of a deleted engine container. ARGV: channel, source (engine container), position before, position
 -- after, bytes kept at most, data.
 -- Invariant: data and position change together, and only on top of the position the reader started from; so a
 -- reader that was replaced, or that repeats itself after a lost answer, adds nothing.
+-- What a reader still has of a deleted container is dropped: the next container of that name has the same stream.
 -- Returns {seq, position}; seq is '' when nothing was added.
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'', ARGV[4]} end
 local source = 'at:' .. ARGV[2]
 local position = redis.call('HGET', KEYS[2], source) or ''
 if position ~= ARGV[3] and position ~= '' then return {'', position} end

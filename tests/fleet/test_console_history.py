@@ -48,5 +48,13 @@ def test_the_tail_counts_lines_not_messages(console: Console) -> None:
 
 def test_a_forgotten_console_is_gone(console: Console) -> None:
     console.append([Append("a", "e1", "", "p1", b"1\n")])
-    console.forget("a")
+    console.forget("a", "e1")
     assert console.reach("a") == (0, 0)
+
+
+def test_the_next_container_of_a_name_sees_nothing_of_the_deleted_one(console: Console) -> None:
+    console.append([Append("a", "e1", "", "p1", b"1\n")])
+    console.forget("a", "e1")
+    assert console.append([Append("a", "e1", "p1", "p2", b"late\n")]) == [(None, "p2")]
+    console.append([Append("a", "e2", "", "p1", b"new\n")])
+    assert console.tail("a", 10) == "new\n"

@@ -151,7 +151,7 @@ def test_a_deleted_container_is_told_and_a_new_one_of_its_name_is_followed(api: 
         socket.wait_for_console("old life")
         job = new_job("delete", NODE, "quick", internal_id=name)
         api.containers.begin(container, Action.DELETE, job, deleting=True)
-        api.console.forget(name)
+        api.console.forget(name, None)
         api.containers.remove(name, api.claim(job.job_id))
         socket.wait_for(lambda event: event["data"] == "Container deleted")
         api.create(name)

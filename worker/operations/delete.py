@@ -18,7 +18,7 @@ def delete(work: Work) -> None:
     if work.spec.install_script:
         host.runtime.remove_image(private_image(work.name))
     remove_folder(host.data_folder(work.name))
-    host.console.forget(work.name)
+    host.console.forget(work.name, work.container.container_id)
     host.containers.remove(work.name, work.job)
 
 
