@@ -56,7 +56,9 @@ class Supervisor:
         self._say(f"supervisor {os.getpid()} starts {', '.join(child.name for child in self._children)}")
         while self._advance():
             for key, _ in self._selector.select(self._idle_seconds()):
-                key.data()
+                # Reaping a process forgets its output, which may be the next event of the same turn.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
         self._write_record()
         self._say("everything has ended")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,25 @@ def test_what_a_process_leaves_behind_ends_with_it(supervise: Supervise, tmp_pat
     left = int(note.read_text())
     kill(supervised.pid("parent"))
     eventually(lambda: not is_alive(left), within_seconds=5, what="the end of the grandchild")
+
+
+def test_an_end_and_the_last_output_may_be_seen_at_once(supervise: Supervise, tmp_path: Path) -> None:
+    note = tmp_path / "left"
+    supervised = supervise(shell("parent", f"sleep 600 & echo $! > {note}; wait"), shell("other", "exec sleep 600"))
+    eventually(lambda: note.exists() and note.read_text().strip(), within_seconds=5, what="the grandchild")
+    other, parent, left = supervised.pid("other"), supervised.pid("parent"), int(note.read_text())
+    supervised.process.send_signal(signal.SIGSTOP)
+    for pid in (other, parent, left):  # the other wakes the supervisor, the parent's end comes before its output's
+        kill(pid)
+        eventually(partial(is_gone, pid), within_seconds=5, what=f"the end of {pid}")
+    supervised.process.send_signal(signal.SIGCONT)
+    eventually(lambda: supervised.record("parent").get("restarts"), within_seconds=5, what="a restart")
+    assert supervised.process.poll() is None
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process with this id runs any more."""
+    return not is_alive(pid)
 
 
 def test_no_process_is_orphaned_when_the_supervisor_is_killed(supervise: Supervise) -> None:
