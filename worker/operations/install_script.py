@@ -9,6 +9,7 @@ import structlog
 
 from fleet.errors import Conflict, LightdError
 from fleet.pattern import plain_text
+from fleet.repositories.jobs import Cancelled
 from worker.operations.container_folder import INSTALL_INSIDE, write_install
 from worker.operations.names import install_name
 from worker.operations.plans import install_plan
@@ -42,6 +43,9 @@ def run_install_script(work: Work) -> dict[str, int]:
     relay = _Relay(work, engine.engine_id)
     try:
         ended = _watch(work, engine)
+    except (LightdError, Cancelled):
+        work.host.runtime.signal(engine.engine_id, "SIGKILL")
+        raise
     finally:
         relay.end()
         log = _keep_log(work, engine.engine_id)
