@@ -21,12 +21,18 @@ from scripts.up import CHECKOUT
 
 PROGRAMS = {
     **engine.PROGRAMS,
+    "7z": "p7zip-full",
     "busybox": "busybox-static",
+    "bzip2": "bzip2",
     "curl": "curl",
     "debootstrap": "debootstrap",
     "docker-registry": "docker-registry",
+    "ip": "iproute2",
     "jq": "jq",
     "ps": "procps",
+    "unzip": "unzip",
+    "zip": "zip",
+    "zstd": "zstd",
 }
 _STATIC_CHECKS = (
     ("format", ("ruff", "format", "--check", ".")),
