@@ -8,7 +8,7 @@ import signal
 
 from fleet.settings import Settings
 from scripts import instance
-from scripts.supervisor import GRACE_SECONDS
+from scripts.plan import GRACE_SECONDS
 
 _LIMIT_SECONDS = 2 * GRACE_SECONDS + 10
 """The supervisor has a grace for the stores' clients and one for the stores."""

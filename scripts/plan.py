@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+GRACE_SECONDS = 10.0
 SUPERVISOR = "supervisor"
 """The supervisor's name among the processes: in the record of what runs, and of its log."""
 
@@ -22,11 +23,15 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All processes of one instance, the folder of its data and the folder to run them in."""
+    """All processes of one instance, the folder of its data and the folder to run them in.
+
+    Processes that are told to end have `grace_seconds` before they are killed.
+    """
 
     data: Path
     checkout: Path
     processes: list[Process]
+    grace_seconds: float = GRACE_SECONDS
 
     @property
     def lock_path(self) -> Path:
@@ -51,7 +56,7 @@ def plan_from_json(text: str) -> Plan:
     """The plan that `Plan.to_json` wrote."""
     fields = json.loads(text)
     listed = [Process(**process) for process in fields["processes"]]
-    return Plan(Path(fields["data"]), Path(fields["checkout"]), listed)
+    return Plan(Path(fields["data"]), Path(fields["checkout"]), listed, fields["grace_seconds"])
 
 
 def lock_path(data: Path) -> Path:

@@ -28,7 +28,6 @@ from scripts.plan import SUPERVISOR, Plan, Process, plan_from_json
 
 ALREADY_RUNNING = 3
 """Exit code of a supervisor that finds another one in its place."""
-GRACE_SECONDS = 10.0
 _STORE_POLL_SECONDS = 0.05
 
 
@@ -131,12 +130,12 @@ class Supervisor:
             group = [child for child in self._children if bool(child.process.socket) is stores]
             for child in group:
                 child.send(signal.SIGTERM)
-            self._deadline = time.monotonic() + GRACE_SECONDS
+            self._deadline = time.monotonic() + self._plan.grace_seconds
             while any(child.pid for child in group):
                 if time.monotonic() >= self._deadline or self._asked_to_end > 1:
                     for child in group:
                         child.send(signal.SIGKILL, group=True)
-                    self._deadline = time.monotonic() + GRACE_SECONDS
+                    self._deadline = time.monotonic() + self._plan.grace_seconds
                 yield True
 
     def _listen_for_signals(self) -> None:

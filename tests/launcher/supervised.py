@@ -32,8 +32,8 @@ def listener(name: str, path: Path, *, after_seconds: float = 0) -> Process:
 class Supervised:
     """A supervisor that runs `processes` in the folder `data`."""
 
-    def __init__(self, data: Path, processes: list[Process], *options: str) -> None:
-        self.plan = Plan(data, CHECKOUT, processes)
+    def __init__(self, data: Path, processes: list[Process], *options: str, grace_seconds: float = 10) -> None:
+        self.plan = Plan(data, CHECKOUT, processes, grace_seconds)
         for name in ("run", "log"):
             (data / name).mkdir(exist_ok=True)
         self._terminal = data / "terminal"

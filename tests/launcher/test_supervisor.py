@@ -24,8 +24,8 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
     """Starts supervisors in this test's folder; ends them with the test."""
     started: list[Supervised] = []
 
-    def start(*processes: Process, options: tuple[str, ...] = ()) -> Supervised:
-        started.append(Supervised(tmp_path, list(processes), *options))
+    def start(*processes: Process, options: tuple[str, ...] = (), grace_seconds: float = 10) -> Supervised:
+        started.append(Supervised(tmp_path, list(processes), *options, grace_seconds=grace_seconds))
         return started[-1]
 
     yield start
@@ -145,12 +145,13 @@ def test_a_second_supervisor_steps_aside(supervise: Supervise) -> None:
     assert holder(first.plan.lock_path) == first.process.pid
 
 
-@pytest.mark.slow
 def test_a_process_that_will_not_end_is_killed_after_its_grace(supervise: Supervise) -> None:
-    supervised = supervise(shell("stubborn", "trap '' TERM; echo deaf; while :; do sleep 1; done"))
+    deaf = shell("stubborn", "trap '' TERM; echo deaf; while :; do sleep 1; done")
+    supervised = supervise(deaf, grace_seconds=0.5)
     eventually(lambda: "deaf" in supervised.log("stubborn"), within_seconds=5, what="the trap")
-    pid = supervised.pid("stubborn")
+    pid, begun = supervised.pid("stubborn"), time.monotonic()
     assert supervised.end() == 0
+    assert time.monotonic() - begun >= 0.5
     assert not is_alive(pid)
 
 
