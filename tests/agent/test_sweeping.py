@@ -13,6 +13,8 @@ from fleet.models import Volume
 from storage.volumes import Volumes
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from worker.agent.sweeper import is_locked
+from worker.operations.locks import container_lock
 
 pytestmark = pytest.mark.engine
 
@@ -51,6 +53,21 @@ def test_a_job_that_waits_in_its_queue_is_not_put_there_twice(bench: Bench) -> N
     bench.stores.record.zadd(key("jobs_open", bench.node), {job.job_id: time.time() - 100})
     eventually(lambda: bench.stores.record.llen(queue) > beats, within_seconds=10, what="the next sign of life")
     assert not any(job.job_id in message for message in bench.stores.record.lrange(queue, 0, -1))
+
+
+def test_a_job_whose_container_is_being_worked_on_is_not_sent_to_wait_there_twice(host: Bench) -> None:
+    host.install("busy", "sleep 60")
+    with container_lock(host.settings, host.id_of("busy"), "another job"):
+        path = host.settings.run_folder / "locks" / f"container-{host.id_of('busy')}.lock"
+        assert is_locked(path)
+        job = host.begin("busy", Action.START)
+        host.stores.record.zadd(key("jobs_open", host.node), {job.job_id: time.time() - 100})
+        host.jobs.claim(job.job_id, "a worker that dies")
+        host.stores.record.delete(key("lease", job.job_id))
+        with pytest.raises(AssertionError):
+            eventually(lambda: job.job_id in host.log_text(), within_seconds=3, what="its going into the queue")
+    assert not is_locked(path)
+    assert host.await_end(job).state == "done"
 
 
 def test_what_is_left_of_an_unfinished_volume_is_removed(bench: Bench) -> None:

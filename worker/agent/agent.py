@@ -67,7 +67,8 @@ class Agent:
         self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
         self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs)
-        self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey)
+        locks = settings.run_folder / "locks"
+        self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks)
         self.heartbeat = Heartbeat(settings, runtime, nodes, beat)
         self.leftovers = Leftovers(node, VolumeRepository(stores.record), Volumes(settings), strays)
         self.firewall = Firewall(settings.network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from fleet.store import Client
 
 _SILENT_SECONDS = 3.0
 _AGENT_QUEUE = "agent"
+_HELD_LOCKS = Path("/proc/locks")
 
 log = structlog.get_logger()
 
@@ -27,12 +29,14 @@ class Sweeper:
         queues: Client,
         dispatch: Callable[[Job], None],
         obey: Callable[[dict[str, Any]], None],
+        locks: Path,
     ) -> None:
         self._node = node
         self._jobs = jobs
         self._queues = queues
         self._dispatch = dispatch
         self._obey = obey
+        self._locks = locks
 
     def sweep(self) -> None:
         """Put lost jobs into their queues again; kill what should have stopped long ago."""
@@ -44,9 +48,25 @@ class Sweeper:
     def _attend(self, job: Job) -> None:
         if job.queue == _AGENT_QUEUE:
             self._obey({"kill": job.internal_id, "job": job.job_id})
-        elif job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
+        elif self._is_coming(job):
             return
         else:
             log.warning("nobody is on this job; it goes into its queue again", job=job.job_id, kind=job.kind)
             self._dispatch(job)
         self._jobs.enqueued(job)
+
+    def _is_coming(self, job: Job) -> bool:
+        """Whether the job's message waits in its queue, or a worker is busy with its container: one more is no use."""
+        if job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
+            return True
+        return is_locked(self._locks / f"container-{job.internal_id}.lock")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on this file. Looking must not take it: that would turn a worker away."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = (line.split() for line in _HELD_LOCKS.read_text().splitlines())
+    return any("FLOCK" in words and any(word.endswith(f":{inode}") for word in words) for words in held)
