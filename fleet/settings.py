@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from environs import Env, EnvError
+
+_MAY_BE_ZERO = ("default_memory_mb", "default_cpu", "disk_floor_mb", "stop_timeout_seconds")
+_STORE_SCHEMES = "redis://, rediss://, unix://"
+_FILES_SCHEMES = "http://, https://, unix://"
 
 
 class SettingsError(Exception):
@@ -226,6 +232,19 @@ def _read(env: Env, variable: str, kind: Any, default: Any) -> Any:
     return readers[str(kind)](variable, default)
 
 
+def _lowest_numbers(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    """A rule for each number: none may be negative, and only some may be 0."""
+    for item in fields(Settings):
+        value = getattr(settings, item.name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            lowest = 0 if item.name in _MAY_BE_ZERO else 1
+            yield item.metadata["variable"], value >= lowest, f"a number from {lowest} on"
+
+
+def _is_url(text: str, schemes: str) -> bool:
+    return not text or any(text.startswith(scheme) and text != scheme for scheme in schemes.split(", "))
+
+
 def _check(settings: Settings) -> None:
     rules = [
         (
@@ -251,7 +270,11 @@ def _check(settings: Settings) -> None:
             "debug, info, warning or error",
         ),
         ("LIGHTD_BIND", re.fullmatch(r".+:\d{1,5}", settings.bind), "address:port"),
-        ("LIGHTD_DEFAULT_PIDS", settings.default_pids > 0, "a number above 0"),
+        ("LIGHTD_REDIS_URL", _is_url(settings.redis_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
+        ("LIGHTD_STREAM_URL", _is_url(settings.stream_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
+        ("LIGHTD_FILES_URL", _is_url(settings.files_url, _FILES_SCHEMES), f"empty or a URL: {_FILES_SCHEMES}"),
+        ("LIGHTD_ALLOWED_MOUNTS", all(map(os.path.isabs, settings.allowed_mounts)), "absolute paths"),
+        *_lowest_numbers(settings),
     ]
     for variable, ok, expected in rules:
         if not ok:

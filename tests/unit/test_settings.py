@@ -18,6 +18,14 @@ WRONG = [
     ("LIGHTD_DEFAULT_PIDS", "0"),
     ("LIGHTD_VOLUME_DRIVER", "zfs"),
     ("LIGHTD_NODE", "a b"),
+    ("LIGHTD_API_WORKERS", "0"),
+    ("LIGHTD_QUICK_THREADS", "-1"),
+    ("LIGHTD_DEFAULT_MEMORY_MB", "-5"),
+    ("LIGHTD_DEFAULT_CPU", "nan"),
+    ("LIGHTD_REDIS_URL", "localhost:6379"),
+    ("LIGHTD_STREAM_URL", "redis://"),
+    ("LIGHTD_FILES_URL", "host:9000"),
+    ("LIGHTD_ALLOWED_MOUNTS", "srv/a"),
 ]
 
 
@@ -28,6 +36,13 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         read_settings()
+
+
+def test_no_limit_and_no_delay_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTD_DEFAULT_MEMORY_MB", "0")
+    monkeypatch.setenv("LIGHTD_DEFAULT_CPU", "0.5")
+    monkeypatch.setenv("LIGHTD_STOP_TIMEOUT_SECONDS", "0")
+    assert read_settings().stop_timeout_seconds == 0
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
