@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).parents[1]
 READY_SECONDS = 60
 _POLL_SECONDS = 0.1
 _LAST_LINES = 15
+_FOLDERS = {"run": 0o700, "volumes": 0o700, "containers": 0o700, "log": 0o750, "store": 0o750, "stream": 0o750}
 
 
 def up(settings: Settings, *, detach: bool) -> int:
@@ -63,10 +64,15 @@ def _join(settings: Settings) -> int:
 
 
 def make_folders(settings: Settings) -> None:
-    """The folders in `settings.data` that processes expect. Raises Failure when they can't be made."""
+    """The folders in `settings.data` that processes expect. Raises Failure when they can't be made.
+
+    Other users of this host may enter none that has clients' files or scripts: some may have the containers' user id.
+    """
     try:
-        for name in ("run", "log", "store", "stream"):
-            (settings.data / name).mkdir(mode=0o700 if name == "run" else 0o750, parents=True, exist_ok=True)
+        for name, mode in _FOLDERS.items():
+            folder = settings.data / name
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            folder.chmod(mode)
     except OSError as error:
         raise Failure(
             f"The folder {error.filename} cannot be made ({error.strerror}); run as root, or set LIGHTD_DATA."
