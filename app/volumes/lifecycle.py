@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.services import Services
-from fleet.errors import LightdError, Unavailable
+from fleet.errors import LightdError, NodeTimeout, Unavailable
 from fleet.identifiers import new_volume_id
 from fleet.models import Node, Volume
 
@@ -34,13 +34,19 @@ def create_volume(services: Services, size_mb: int, node_name: str | None = None
 
 
 def delete_volume(services: Services, volume: Volume) -> None:
-    """Remove a volume and its disk. Raises Conflict while a container is on it.
+    """Remove a volume and its disk. Raises Conflict while a container is on it, Unavailable when it is still there.
 
-    When the host falls silent in between the volume is gone for clients, and its agent removes the disk later.
+    When the host falls silent in between (NodeTimeout) the volume is gone for clients, and its agent removes the disk.
     """
     node = services.nodes.online(volume.node)
     services.volumes.mark_deleting(volume.volume_id)
-    services.files.call(node, "DELETE", _target(volume), timeout_seconds=_SECONDS)
+    try:
+        services.files.call(node, "DELETE", _target(volume), timeout_seconds=_SECONDS)
+    except NodeTimeout:
+        raise
+    except Unavailable:
+        services.volumes.save(volume)
+        raise
     services.volumes.forget(volume.volume_id)
 
 
