@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 import pytest
@@ -64,3 +65,11 @@ def test_the_jobs_of_a_container_are_listed(stack: Stack, servers: Servers) -> N
 @pytest.mark.parametrize("job_id", ["x", "d6764075-c5f1-4045-9fb3-85315b85cb0f", "0" * 300])
 def test_an_unknown_job_is_404(stack: Stack, job_id: str) -> None:
     refused(stack.api("GET", f"/jobs/{job_id}"), 404)
+
+
+def test_the_clients_request_id_runs_through_the_jobs_log_lines(stack: Stack, servers: Servers) -> None:
+    headers = {"X-Request-ID": f"follow-{secrets.token_hex(6)}"}
+    made = accepted(stack.api("POST", "/containers", json=servers.body(), headers=headers))
+    assert stack.wait_for_job(made["job_id"])["state"] == "done"
+    log = (stack.data / "log/long.log").read_text()
+    assert any(headers["X-Request-ID"] in line and made["job_id"] in line for line in log.splitlines())

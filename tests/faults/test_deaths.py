@@ -105,6 +105,28 @@ def _answers_until_restarted(stack: Stack, name: str, old: int) -> Iterator[requ
         yield stack.api("GET", "/containers", timeout=10)
 
 
+def test_while_the_store_does_not_answer_everything_is_503_and_says_when_to_try_again(
+    stack: Stack, servers: Servers
+) -> None:
+    container = servers.create()
+    before = servers.record(container)
+    stack.kill("store", signal.SIGSTOP)
+    try:
+        for method, path in (("GET", "/containers"), ("POST", f"/containers/{container}/start"), ("POST", "/volumes")):
+            answer = stack.api(method, path, timeout=20)
+            refused(answer, 503)
+            assert int(answer.headers["Retry-After"]) >= 1
+        readiness = requests.get(f"{stack.base_url}/readyz", timeout=20)
+        assert readiness.status_code == 503
+        assert "store" in readiness.text
+    finally:
+        stack.kill("store", signal.SIGCONT)
+    eventually(lambda: _answers(stack), within_seconds=5, what="the recovery of the API")
+    stack.wait_ready()
+    assert servers.record(container)["container_id"] == before["container_id"]
+    eventually(lambda: servers.record(container)["state"] in ("ready", "running"), within_seconds=20, what="rest")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_client_misses_nothing_when_the_api_is_restarted(
     stack: Stack, servers: Servers, number: signal.Signals
