@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ class Site:
 
 
 @pytest.fixture
-def site(store: Client, store_url: str, tmp_path: Path) -> Site:
+def site(store: Client, store_url: str, tmp_path: Path) -> Iterator[Site]:
     now = int(time.time())
     VolumeRepository(store).save(Volume(VOLUME, NODE, "/x", 64, "loop", "ready", now, now))
     PortRepository(store).add([Port("0.0.0.0", 25565, "tcp", "", "", False)])
@@ -168,4 +168,7 @@ def site(store: Client, store_url: str, tmp_path: Path) -> Site:
         volumes=volumes,
         relay=relay,
     )
-    return Site(store, host, runtime, volumes, relayed)
+    yield Site(store, host, runtime, volumes, relayed)
+    for client in (stores.record, stores.blocking, stores.stream, stores.stream_bytes):
+        client.close()
+        client.connection_pool.disconnect()
