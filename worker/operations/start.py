@@ -11,6 +11,7 @@ from fleet.repositories.containers import Superseded
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
 from worker.operations.install import create_server
+from worker.operations.plans import allowed_mounts
 from worker.operations.work import Work
 from worker.runtime.base import EngineContainer
 
@@ -27,6 +28,8 @@ def start(work: Work) -> None:
 def start_process(work: Work, announcement: str) -> None:
     """Start the process; `running` at once unless a start pattern must be seen first."""
     work.update(step="start")
+    # The engine follows links at every start, and a container that may write there can have made some since the last.
+    allowed_mounts(work.host.settings, work.spec.mount)
     work.host.volumes.ensure_mounted(work.container.volume_id)
     write_entrypoint(work.host.data_folder(work.name), work.spec)
     seen = _started(work)
