@@ -52,7 +52,8 @@ class LogFile:
     def _whole_lines(self, max_bytes: int) -> bytes:
         if self._fd < 0:
             return b""
-        block = os.pread(self._fd, max_bytes, self._offset)
+        left = os.fstat(self._fd).st_size - self._offset
+        block = os.pread(self._fd, min(max_bytes, left), self._offset) if left > 0 else b""
         end = block.rfind(b"\n") + 1
         if not end and len(block) == max_bytes:
             return self._whole_lines(2 * max_bytes)
@@ -67,6 +68,8 @@ class LogFile:
         if status.st_size < self._offset:
             self._offset, self.gap = 0, True
             return True
+        if self._is_newest(status.st_ino):
+            return False
         files = list(self._files())
         try:
             newer = _newer_than(status.st_ino, files)
@@ -76,6 +79,13 @@ class LogFile:
             return True
         finally:
             _close_but(self._fd, files)
+
+    def _is_newest(self, inode: int) -> bool:
+        """The quick answer, for nearly always."""
+        try:
+            return self.path.stat().st_ino == inode
+        except FileNotFoundError:
+            return False
 
     def _has_more(self) -> bool:
         return b"\n" in os.pread(self._fd, 1 << 20, self._offset)
