@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
-from flask import Response, request
+from flask import Response
 
 from app.json_body import Blueprint
-from app.services import services
-from app.volumes.schemas import Copied, Copy, FileList, ListQuery, NewFile, NewFolder, PathTold, Quota
-from fleet.paths import path_bytes
+from app.volumes.passing import pass_on, queried, queried_folder, queried_path
+from app.volumes.schemas import (
+    Copied,
+    Copy,
+    FileDeletion,
+    FileList,
+    FilesDeleted,
+    Found,
+    ListQuery,
+    ModeTold,
+    NewFile,
+    NewFolder,
+    NewMode,
+    PathQuery,
+    PathTold,
+    Quota,
+    Renamed,
+    Renaming,
+    SearchQuery,
+    TextContent,
+)
 
 blueprint = Blueprint("files", __name__, description="The files in a volume.")
 
-_COPY_SECONDS = 600
+_LONG_SECONDS = 600
 
 
 @blueprint.route("/volumes/<volume_id>/files", methods=["POST"])
@@ -23,7 +39,7 @@ _COPY_SECONDS = 600
 @blueprint.response(200, PathTold)
 def write_file(wanted: dict[str, Any], volume_id: str) -> Response:
     """Write a file, with the folders above it. A reader never sees half of it."""
-    return _pass_on(volume_id, "POST", "files", body=wanted)
+    return pass_on(volume_id, "POST", "files", body=wanted)
 
 
 @blueprint.route("/volumes/<volume_id>/files")
@@ -31,8 +47,8 @@ def write_file(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.response(200, FileList)
 def list_files(query: dict[str, Any], volume_id: str) -> Response:
     """List a folder: directories first, then by name."""
-    asked = {"path": _queried_path(), "detailed": "true" if query["detailed"] else "false"}
-    return _pass_on(volume_id, "GET", "files", query=asked)
+    asked = {"path": queried_folder(), "detailed": "true" if query["detailed"] else "false"}
+    return pass_on(volume_id, "GET", "files", query=asked)
 
 
 @blueprint.route("/volumes/<volume_id>/folders", methods=["POST"])
@@ -40,7 +56,7 @@ def list_files(query: dict[str, Any], volume_id: str) -> Response:
 @blueprint.response(200, PathTold)
 def make_folder(wanted: dict[str, Any], volume_id: str) -> Response:
     """Make a folder, with those above it."""
-    return _pass_on(volume_id, "POST", "folders", body=wanted)
+    return pass_on(volume_id, "POST", "folders", body=wanted)
 
 
 @blueprint.route("/volumes/<volume_id>/copy", methods=["POST"])
@@ -48,38 +64,52 @@ def make_folder(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.response(200, Copied)
 def copy_file(wanted: dict[str, Any], volume_id: str) -> Response:
     """Copy a file or folder; an existing destination is a conflict."""
-    return _pass_on(volume_id, "POST", "copy", body=wanted, timeout_seconds=_COPY_SECONDS)
+    return pass_on(volume_id, "POST", "copy", body=wanted, timeout_seconds=_LONG_SECONDS)
+
+
+@blueprint.route("/volumes/<volume_id>/files/content")
+@blueprint.arguments(PathQuery, location="query")
+@blueprint.response(200, TextContent)
+def read_file(_query: dict[str, Any], volume_id: str) -> Response:
+    """Read a text file of at most 8 MB; what is larger or no text is a conflict: download it."""
+    return pass_on(volume_id, "GET", "files/content", query={"path": queried_path()})
+
+
+@blueprint.route("/volumes/<volume_id>/rename", methods=["POST"])
+@blueprint.arguments(Renaming)
+@blueprint.response(200, Renamed)
+def rename_file(wanted: dict[str, Any], volume_id: str) -> Response:
+    """Move a file or folder to a free path; the folders above that are made."""
+    return pass_on(volume_id, "POST", "rename", body=wanted)
+
+
+@blueprint.route("/volumes/<volume_id>/delete", methods=["POST"])
+@blueprint.arguments(FileDeletion)
+@blueprint.response(200, FilesDeleted)
+def delete_files(wanted: dict[str, Any], volume_id: str) -> Response:
+    """Delete files and folders with all they hold; when one is missing, none is deleted."""
+    return pass_on(volume_id, "POST", "delete", body=wanted, timeout_seconds=_LONG_SECONDS)
+
+
+@blueprint.route("/volumes/<volume_id>/chmod", methods=["POST"])
+@blueprint.arguments(NewMode)
+@blueprint.response(200, ModeTold)
+def change_mode(wanted: dict[str, Any], volume_id: str) -> Response:
+    """Set the permissions of a file or folder."""
+    return pass_on(volume_id, "POST", "chmod", body=wanted)
+
+
+@blueprint.route("/volumes/<volume_id>/search")
+@blueprint.arguments(SearchQuery, location="query")
+@blueprint.response(200, Found)
+def search_files(query: dict[str, Any], volume_id: str) -> Response:
+    """Find files by a shell pattern of their name, or of their path where the pattern has a `/`."""
+    asked = {"pattern": queried("pattern"), "path": queried_folder(), "limit": str(query["limit"])}
+    return pass_on(volume_id, "GET", "search", query=asked)
 
 
 @blueprint.route("/volumes/<volume_id>/quota")
 @blueprint.response(200, Quota)
 def get_quota(volume_id: str) -> Response:
     """How full the volume is."""
-    return _pass_on(volume_id, "GET", "quota")
-
-
-def _pass_on(
-    volume_id: str,
-    method: str,
-    call: str,
-    *,
-    query: Mapping[str, str] | None = None,
-    body: Any = None,
-    timeout_seconds: float = 30,
-) -> Response:
-    """Have the volume's host do it; its answer is the client's, its errors are raised here."""
-    offered = services()
-    volume = offered.volumes.find(volume_id)
-    node = offered.nodes.online(volume.node)
-    target = f"/volumes/{volume.volume_id}/{call}"
-    answer = offered.files.call(node, method, target, query=query, body=body, timeout_seconds=timeout_seconds)
-    return Response(answer.body, answer.status, mimetype="application/json")
-
-
-def _queried_path() -> str:
-    """The parameter `path` with the bytes it was sent with: Flask would replace those that are not UTF-8."""
-    pairs = parse_qsl(request.query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
-    text = next((value for name, value in pairs if name == "path"), "")
-    if text:
-        path_bytes(text)
-    return text
+    return pass_on(volume_id, "GET", "quota")

@@ -1,19 +1,22 @@
-"""Making and deleting volumes: first the record, then the disk, so that nothing is lost when either fails."""
+"""Making, resizing and deleting volumes: first the record, then the disk, so that nothing is lost when either fails."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from app.services import Services
-from fleet.errors import LightdError, NodeTimeout, Unavailable
+from fleet.errors import Conflict, LightdError, NodeTimeout, NotFound, Unavailable
 from fleet.identifiers import new_volume_id
+from fleet.lifecycle import ALIVE, State
 from fleet.models import Node, Volume
 
 READY = "ready"
 _CREATING = "creating"
 _SECONDS = 60
+_RESIZE_SECONDS = 600
 
 
 def create_volume(services: Services, size_mb: int, node_name: str | None = None) -> Volume:
@@ -48,6 +51,33 @@ def delete_volume(services: Services, volume: Volume) -> None:
         services.volumes.save(volume)
         raise
     services.volumes.forget(volume.volume_id)
+
+
+def resize_volume(services: Services, volume: Volume, size_mb: int) -> dict[str, Any]:
+    """Change a volume's size; answers how full it is then.
+
+    Raises Conflict when it would shrink while a container on it is alive, or below its content.
+    """
+    node = services.nodes.online(volume.node)
+    if size_mb < volume.quota_mb:
+        _check_at_rest(services, volume)
+    target = f"{_target(volume)}/resize"
+    usage: dict[str, Any] = services.files.call(
+        node, "POST", target, body={"size_mb": size_mb}, timeout_seconds=_RESIZE_SECONDS
+    ).json()
+    services.volumes.resized(volume.volume_id, size_mb)
+    return usage
+
+
+def _check_at_rest(services: Services, volume: Volume) -> None:
+    for name in services.volumes.users(volume.volume_id):
+        with suppress(NotFound):  # deleted meanwhile
+            state = services.containers.get(name).state
+            if state in ALIVE or state is State.INSTALLING:
+                raise Conflict(
+                    f"Container {name} is {state}; a volume can be made smaller only while no container on it runs.",
+                    code="volume_in_use",
+                )
 
 
 def _make_disk(services: Services, node: Node, volume: Volume) -> dict[str, Any]:

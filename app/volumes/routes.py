@@ -7,10 +7,12 @@ from typing import Any
 from app.json_body import Blueprint, invalid_fields
 from app.paging import page_of
 from app.services import services
-from app.volumes.lifecycle import create_volume, delete_volume
+from app.volumes.lifecycle import create_volume, delete_volume, resize_volume
 from app.volumes.schemas import (
     SMALLEST_MB,
+    NewSize,
     NewVolume,
+    Quota,
     VolumeFilter,
     VolumePage,
     VolumeRecord,
@@ -27,10 +29,8 @@ blueprint = Blueprint(
 @blueprint.response(201, VolumeRecord)
 def post_volume(wanted: dict[str, Any]) -> dict[str, Any]:
     """Make a volume on an online host."""
-    settings = services().settings
-    size_mb = wanted["size"] or settings.volume_size_mb
-    if size_mb > settings.volume_max_mb:
-        raise invalid_fields({"size": [f"Must be from {SMALLEST_MB} to {settings.volume_max_mb}."]})
+    size_mb = wanted["size"] or services().settings.volume_size_mb
+    _check_size(size_mb)
     return shown_volume(create_volume(services(), size_mb, wanted["node"]))
 
 
@@ -61,3 +61,18 @@ def get_volume(volume_id: str) -> dict[str, Any]:
 def remove_volume(volume_id: str) -> None:
     """Delete a volume and all that is in it, unless a container is on it."""
     delete_volume(services(), services().volumes.find(volume_id))
+
+
+@blueprint.route("/volumes/<volume_id>/resize", methods=["POST"])
+@blueprint.arguments(NewSize)
+@blueprint.response(200, Quota)
+def post_resize(wanted: dict[str, Any], volume_id: str) -> dict[str, Any]:
+    """Make a volume larger, or smaller when its content fits and no container on it runs."""
+    _check_size(wanted["size"])
+    return resize_volume(services(), services().volumes.find(volume_id), wanted["size"])
+
+
+def _check_size(size_mb: int) -> None:
+    largest_mb = services().settings.volume_max_mb
+    if size_mb > largest_mb:
+        raise invalid_fields({"size": [f"Must be from {SMALLEST_MB} to {largest_mb}."]})

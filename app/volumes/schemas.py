@@ -13,7 +13,9 @@ from fleet.models import Volume
 from fleet.paths import path_bytes
 
 SMALLEST_MB = 8
+MOST_PATHS = 10_000
 _LARGEST_MB = 2**31
+_LONGEST_PATTERN = 255
 _LONGEST_CONTENT_BYTES = 2**31
 _NODE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 
@@ -25,6 +27,13 @@ class VolumePath(fields.String):
         text: str = super()._deserialize(value, attr, data, **more)
         path_bytes(text)
         return text
+
+
+class FolderPath(VolumePath):
+    """Like VolumePath; nothing means the volume itself."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
+        return "" if value == "" else super()._deserialize(value, attr, data, **more)
 
 
 class NewVolume(Schema):
@@ -81,6 +90,49 @@ class Copy(Schema):
     destination = VolumePath(required=True)
 
 
+class Renaming(Schema):
+    """A file or folder to move."""
+
+    from_ = VolumePath(required=True, data_key="from", attribute="from")
+    to = VolumePath(required=True)
+
+
+class FileDeletion(Schema):
+    """What to delete."""
+
+    paths = fields.List(VolumePath(), required=True, validate=validate.Length(1, MOST_PATHS))
+
+
+class NewMode(Schema):
+    """Permissions to set."""
+
+    path = VolumePath(required=True)
+    mode = fields.String(
+        required=True,
+        validate=validate.Regexp(r"0?[0-7]{3}\Z", error="Must be three octal digits, such as 644."),
+    )
+
+
+class NewSize(Schema):
+    """A size to give to a volume."""
+
+    size = Whole(low=SMALLEST_MB, high=_LARGEST_MB, required=True, metadata={"description": "In MB."})
+
+
+class PathQuery(Schema):
+    """Which file."""
+
+    path = fields.String(required=True)
+
+
+class SearchQuery(Schema):
+    """What to find, and below which folder."""
+
+    pattern = fields.String(required=True, validate=validate.Length(1, _LONGEST_PATTERN))
+    path = fields.String(load_default="")
+    limit = fields.Integer(load_default=1000, validate=validate.Range(1, 10_000))
+
+
 class ListQuery(Schema):
     """Which folder to list, and how."""
 
@@ -101,6 +153,49 @@ class Copied(Schema):
     message = fields.String()
     source = fields.String()
     destination = fields.String()
+
+
+class Renamed(Schema):
+    """It is moved."""
+
+    message = fields.String()
+    from_ = fields.String(data_key="from")
+    to = fields.String()
+
+
+class FilesDeleted(Schema):
+    """It is deleted."""
+
+    message = fields.String()
+    deleted_count = fields.Integer()
+
+
+class ModeTold(PathTold):
+    """The permissions are set."""
+
+    mode = fields.String()
+
+
+class TextContent(Schema):
+    """A file as text."""
+
+    path = fields.String()
+    content = fields.String()
+
+
+class Hit(Schema):
+    """Something found."""
+
+    path = fields.String(metadata={"description": "From the volume's root."})
+    type = fields.String(metadata={"enum": ["file", "directory", "symlink"]})
+    size = fields.Integer(metadata={"description": "In bytes, 0 for a directory."})
+
+
+class Found(Schema):
+    """What was found."""
+
+    files = fields.List(fields.Nested(Hit))
+    truncated = fields.Boolean(metadata={"description": "Whether there may be more."})
 
 
 class FileEntry(Schema):

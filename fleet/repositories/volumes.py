@@ -60,6 +60,11 @@ class VolumeRepository:
         """Ids of the containers on a volume."""
         return sorted(self._redis.smembers(key("volume_users", volume_id)))
 
+    def resized(self, volume_id: str, quota_mb: int) -> None:
+        """Note a volume's new size, unless it was deleted meanwhile."""
+        request = {"volume_id": volume_id, "quota_mb": quota_mb, "at": int(time.time())}
+        self._scripts.run("resize_volume", request)
+
     def mark_deleting(self, volume_id: str) -> None:
         """From now on nothing can be put on the volume. Raises NotFound, or Conflict while it is used."""
         self._delete(volume_id, forget=False)

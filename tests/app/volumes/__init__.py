@@ -1,0 +1,1 @@
+"""The file API through a real files process."""
