@@ -59,6 +59,7 @@ class Consoles:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._followed: dict[str, _Followed] = {}
+        self._folders: dict[Path, _Followed] = {}
         self._outage = Outage("the stream store")
         self._next_send = 0.0
 
@@ -67,7 +68,8 @@ class Consoles:
         with self._lock:
             known = self._followed.get(engine_id)
             if known is None:
-                self._followed[engine_id] = _Followed(container_id, engine_id, path)
+                known = self._followed[engine_id] = _Followed(container_id, engine_id, path)
+                self._folders[path.parent] = known
             else:
                 known.ended, known.written = False, True
                 known.passed_on.clear()
@@ -100,10 +102,9 @@ class Consoles:
         with self._lock:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
-            folders = self._watch.changed()
-            for followed in self._followed.values():
-                if followed.path.parent in folders:
-                    followed.written = True
+            for folder in self._watch.changed():
+                if folder in self._folders:
+                    self._folders[folder].written = True
 
     def _round(self, stop: threading.Event) -> bool:
         """Read and send once; whether there may be more to do at once."""
@@ -179,6 +180,7 @@ class Consoles:
             if followed.written and not although_written:
                 return
             del self._followed[followed.engine_id]
+            del self._folders[followed.path.parent]
         self._watch.remove(followed.path.parent)
         if followed.transfer:
             followed.transfer.close()
