@@ -56,7 +56,7 @@ def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Ser
         ports=PortRepository(stores.record),
         tokens=TokenRepository(stores.record),
         volumes=VolumeRepository(stores.record),
-        console=Console(stores.stream_bytes),
+        console=Console(stores.stream_bytes, settings.console_history_kb),
         node_states=NodeStates(nodes),
         files=FilesClient(settings.signing_key()),
         dispatch=dispatch,

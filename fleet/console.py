@@ -29,10 +29,10 @@ class Append:
 class Console:
     """The consoles of all containers, in the stream store. `redis` answers in bytes."""
 
-    def __init__(self, redis: Client, history_bytes: int = 2 * 1024 * 1024) -> None:
+    def __init__(self, redis: Client, history_kb: int = 2048) -> None:
         self._redis = redis
         self._append = redis.register_script(plain_source("append_console"))
-        self._history_bytes = history_bytes
+        self._history_bytes = history_kb * 1024
 
     def append(self, batch: Sequence[Append]) -> list[tuple[int | None, str]]:
         """Add output, one round trip for all. Per item its seq, and the position that holds now.

@@ -129,8 +129,8 @@ class Settings:
         "LIGHTD_STOP_TIMEOUT_SECONDS", 30, "How long a stopping container has before SIGKILL."
     )
     log_mb: int = _setting("LIGHTD_LOG_MB", 10, "Size at which the engine rotates a container's log; it keeps three.")
-    console_history_lines: int = _setting(
-        "LIGHTD_CONSOLE_HISTORY_LINES", 5000, "Console messages kept for `?since=` and `request_logs`."
+    console_history_kb: int = _setting(
+        "LIGHTD_CONSOLE_HISTORY_KB", 2048, "Output of each container kept for `?since=` and `request_logs`."
     )
     socket_message_bytes: int = _setting(
         "LIGHTD_SOCKET_MESSAGE_BYTES", 64 * 1024, "Largest message a WebSocket client may send."

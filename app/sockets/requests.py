@@ -19,6 +19,7 @@ Handler = Callable[[Services, str, Client, Request], None]
 
 _POWER = (Action.START, Action.STOP, Action.RESTART, Action.KILL)
 _DEFAULT_LINES = 200
+_MOST_LINES = 5000
 
 
 def parse(message: str | bytes) -> Request:
@@ -56,9 +57,9 @@ def _power(services: Services, container_id: str, _client: Client, request: Requ
 
 
 def _request_logs(services: Services, container_id: str, client: Client, request: Request) -> None:
-    lines, most = request.get("lines", _DEFAULT_LINES), services.settings.console_history_lines
-    if type(lines) is not int or not 1 <= lines <= most:
-        raise Invalid(f'"lines" must be a number from 1 to {most}.')
+    lines = request.get("lines", _DEFAULT_LINES)
+    if type(lines) is not int or not 1 <= lines <= _MOST_LINES:
+        raise Invalid(f'"lines" must be a number from 1 to {_MOST_LINES}.')
     text = services.console.tail(container_id, lines)
     client.tell(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
 

@@ -53,7 +53,7 @@ class Bench:
         self.nodes = NodeRepository(stores.record, 15)
         self.volumes = VolumeRepository(stores.record)
         self.orders = Orders(stores.record, stores.blocking)
-        self.console = Console(stores.stream_bytes, history_bytes=1 << 30)
+        self.console = Console(stores.stream_bytes, history_kb=1 << 20)
         self.runtime = DockerRuntime(settings.engine, 30)
         host = Host(settings, self.containers, self.jobs, self.console, self.runtime, Volumes(settings), relay)
         self._runner = Runner(host)

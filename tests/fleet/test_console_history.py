@@ -11,7 +11,7 @@ from fleet.store import Client
 
 @pytest.fixture
 def console(store: Client, store_url: str) -> Console:
-    return Console(redis.Redis.from_url(store_url), history_bytes=1000)
+    return Console(redis.Redis.from_url(store_url), history_kb=1)
 
 
 def test_a_repeated_append_adds_nothing(console: Console) -> None:

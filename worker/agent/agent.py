@@ -58,7 +58,7 @@ class Agent:
         nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
         orders = Orders(stores.record, stores.blocking)
 
-        self.consoles = Consoles(Console(stores.stream_bytes), self._tell_gap)
+        self.consoles = Consoles(Console(stores.stream_bytes, settings.console_history_kb), self._tell_gap)
         self.starts = Starts(self._containers)
         self.inputs = Inputs(settings.engine, runtime, orders)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)

@@ -21,7 +21,7 @@ def create_runner(settings: Settings) -> Runner:
         settings=settings,
         containers=ContainerRepository(stores.record),
         jobs=JobRepository(stores.record, stores.blocking),
-        console=Console(stores.stream_bytes),
+        console=Console(stores.stream_bytes, settings.console_history_kb),
         runtime=DockerRuntime(settings.engine, settings.engine_timeout_seconds),
         volumes=Volumes(settings),
         relay=relay,
