@@ -35,6 +35,11 @@ def ensure_engine(settings: Settings) -> subprocess.Popen[bytes] | None:
         return None
     if not settings.engine.startswith("unix://"):
         raise Failure(f"No Docker engine answers at {settings.engine}; start it there, or set LIGHTD_ENGINE.")
+    if settings.engine != Settings().engine and version(Settings().engine):
+        raise Failure(
+            f"No Docker engine answers at {settings.engine}, but one does at {Settings().engine}; "
+            "correct LIGHTD_ENGINE, or start that engine yourself."
+        )
     if os.geteuid() != 0:
         raise Failure(
             f"No Docker engine answers at {settings.engine} for this user; start one (sudo systemctl start docker), "

@@ -30,6 +30,14 @@ def test_an_engine_elsewhere_that_does_not_answer_is_not_replaced_by_one_here() 
 
 
 @pytest.mark.engine
+def test_a_mistyped_socket_starts_no_second_engine_on_the_first_ones_data(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    with pytest.raises(Failure, match="correct LIGHTD_ENGINE"):
+        ensure_engine(Settings(engine=f"unix://{tmp_path}/docker.sock", data=tmp_path))
+
+
+@pytest.mark.engine
 def test_dockerd_is_started_answers_and_ends(engine: docker.DockerClient, tmp_path: Path, bridge: str) -> None:
     address = f"unix://{tmp_path}/docker.sock"
     log = tmp_path / "log" / "dockerd.log"
