@@ -48,14 +48,19 @@ def problem(status: int, body: dict[str, Any], headers: Mapping[str, str] | None
 def _lightd_error(error: LightdError) -> Response:
     status = status_of(error)
     if status >= 500:
-        _log.warning("request failed", error=error.message, code=error.code, path=request.path)
+        _log.warning("request failed", error=error.message, code=error.code, path=_logged_path())
     return problem(status, body_of(error), headers_of(error))
+
+
+def _logged_path() -> str:
+    """The path of the request, without a signed link's token."""
+    return "/links/" if request.path.startswith("/links/") else request.path
 
 
 def _store_error(error: RedisError) -> Response:
     if not _is_outage(error):
         return _unexpected(error)
-    _log.warning("store failed", reason=str(error), path=request.path)
+    _log.warning("store failed", reason=str(error), path=_logged_path())
     return _lightd_error(Unavailable("The store cannot be reached; try again soon.", code="store_unavailable"))
 
 
@@ -77,6 +82,6 @@ def _broken_request(error: ParseException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    _log.error("unexpected error", method=request.method, path=request.path, exc_info=error)
+    _log.error("unexpected error", method=request.method, path=_logged_path(), exc_info=error)
     sentence = "Something went wrong inside Lightd; the log has more under this request id."
     return problem(500, {"error": sentence, "code": "internal"})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
+_LIFETIME = re.compile(r"([0-9]{1,9})([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -67,6 +70,20 @@ class Flag(fields.Boolean):
         return bool(super()._deserialize(value, attr, data, **more))
 
 
+class Lifetime(fields.String):
+    """A time as a number and a unit, from 1 s on, at most `longest`; it is loaded as seconds."""
+
+    def __init__(self, *, longest: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.longest = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> Any:
+        seconds = _seconds(super()._deserialize(value, attr, data, **more))
+        if not 1 <= seconds <= _seconds(self.longest):
+            raise ValidationError(f"Must be a number and s, m, h or d, from 1s to {self.longest}.")
+        return seconds
+
+
 class TextMap(fields.Dict):
     """An object of texts, with names that match `names`; at most `max_entries`."""
 
@@ -99,6 +116,11 @@ class TextMap(fields.Dict):
         return None
 
 
+def utc_text(unix_seconds: int) -> str:
+    """A time as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def checked_text(text: str, *, max_bytes: int, empty: bool = True, nul: bool = False) -> str:
     """`text`, or ValidationError when it cannot be stored, is too long, or is empty and must not be."""
     if not text and not empty:
@@ -110,3 +132,8 @@ def checked_text(text: str, *, max_bytes: int, empty: bool = True, nul: bool = F
     if len(text) > max_bytes or len(text.encode()) > max_bytes:
         raise ValidationError(f"Longer than {max_bytes} bytes.")
     return text
+
+
+def _seconds(lifetime: str) -> int:
+    match = _LIFETIME.fullmatch(lifetime)
+    return int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0

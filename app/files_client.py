@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,7 +22,9 @@ from fleet.problems import error_from
 from fleet.signing import sign_call
 
 _CONNECT_SECONDS = 2.0
+_STALL_SECONDS = 120.0
 _CONNECTIONS = 32
+_NO_SUCH_PART = 416
 
 _log = structlog.get_logger()
 
@@ -60,28 +62,67 @@ class FilesClient:
 
         Raises what the files process raised, Unavailable when it cannot be reached, NodeTimeout when it is silent.
         """
-        target = _target(path, query)
-        headers = {
-            "Authorization": sign_call(self._signing_key, node.id, method, target),
-            HEADER: current_request_id(),
-        }
-        content = None
+        content, headers = None, {}
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         timeout = Timeout(connect=_CONNECT_SECONDS, read=timeout_seconds)
+        response = self._send(node, method, _target(path, query), headers, content, timeout, preload_content=True)
+        return Answer(response.status, response.data)
+
+    def stream(
+        self,
+        node: Node,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Iterable[bytes] | None = None,
+    ) -> BaseHTTPResponse:
+        """Send a host a body piece by piece, or have it send one, which the caller reads and closes.
+
+        An error that `body` raises breaks the call off and is raised here; the others are those of `call`. An answer
+        that there is no such part of a file (416) is no error.
+        """
+        # Sending uses the time for connecting: a host may be busy writing what it got so far.
+        connect_seconds = _CONNECT_SECONDS if body is None else _STALL_SECONDS
+        timeout = Timeout(connect=connect_seconds, read=_STALL_SECONDS)
+        target = _target(path, query)
+        return self._send(node, method, target, dict(headers or {}), body, timeout, preload_content=False)
+
+    def _send(
+        self,
+        node: Node,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes | Iterable[bytes] | None,
+        timeout: Timeout,
+        *,
+        preload_content: bool,
+    ) -> BaseHTTPResponse:
+        headers["Authorization"] = sign_call(self._signing_key, node.id, method, target)
+        headers[HEADER] = current_request_id()
         try:
             response = self._pool(node.files_address).urlopen(
-                method, target, body=content, headers=headers, timeout=timeout, retries=False, redirect=False
+                method,
+                target,
+                body=body,
+                headers=headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=preload_content,
             )
+            if response.status >= 400 and response.status != _NO_SUCH_PART:
+                raise _error(node, response)
         except ReadTimeoutError as error:
-            raise NodeTimeout(f"Node {node.id} did not answer within {timeout_seconds:g} seconds.") from error
+            raise NodeTimeout(f"Node {node.id} did not answer within {timeout.read_timeout:g} seconds.") from error
         except HTTPError as error:
             _log.warning("files process unreachable", node=node.id, reason=str(error))
             raise _silent(node) from error
-        if response.status >= 400:
-            raise _error(node, response)
-        return Answer(response.status, response.data)
+        return response
 
     def _pool(self, address: str) -> HTTPConnectionPool:
         pool = self._pools.get(address)
@@ -105,6 +146,7 @@ class _UnixConnection(HTTPConnection):
         except OSError as error:
             connection.close()
             raise HTTPError(f"{self._socket_path}: {error.strerror or error}") from error
+        connection.settimeout(self.timeout)
         return connection
 
 

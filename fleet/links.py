@@ -30,17 +30,29 @@ def sign_link(key: str, link: Link) -> str:
     return str(_serializer(key).dumps(fields))
 
 
-def check_link(key: str, node: str, action: str, token: str) -> Link:
-    """What a token of this node allows; raises Forbidden when it is forged, expired or for something else."""
+def read_link(key: str, action: str, token: str) -> Link:
+    """What a token allows, on whichever node; raises Forbidden when it is forged, expired or for another action."""
     try:
         link = Link(*_serializer(key).loads(token))
     except (BadSignature, TypeError) as error:
         raise Forbidden("This link is not valid.", code="bad_link") from error
-    if link.node != node or link.action != action:
-        raise Forbidden("This link is for something else.", code="bad_link")
+    if link.action != action:
+        raise _something_else()
     if link.expires_at < time.time():
         raise Forbidden("This link has expired.", code="link_expired")
     return link
+
+
+def check_link(key: str, node: str, action: str, token: str) -> Link:
+    """What a token of this node allows; raises Forbidden when it is forged, expired or for something else."""
+    link = read_link(key, action, token)
+    if link.node != node:
+        raise _something_else()
+    return link
+
+
+def _something_else() -> Forbidden:
+    return Forbidden("This link is for something else.", code="bad_link")
 
 
 def _serializer(key: str) -> URLSafeSerializer:
