@@ -28,6 +28,7 @@ from app.containers.view import listed_container, shown_container
 from app.json_body import Blueprint
 from app.paging import page_of
 from app.services import services
+from fleet.errors import Conflict
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Container
 
@@ -86,8 +87,11 @@ def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, A
     container = services().containers.get(internal_id)
     if "install_script" in wanted:
         wanted["install_script"] = wanted["install_script"] or None
-    changes = {"spec": replace(container.spec, **wanted), "install_state": InstallState.INSTALLING}
+    spec = replace(container.spec, **wanted)
+    changes = {"spec": spec, "install_state": InstallState.INSTALLING}
     job_id = begin_action(services(), container, Action.REINSTALL, **changes)
+    if services().containers.get(internal_id).spec != spec:
+        raise Conflict("Another reinstall is under way; wait for it or kill it.", code="reinstall_under_way")
     return _started(Action.REINSTALL, internal_id, job_id)
 
 

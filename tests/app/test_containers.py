@@ -162,6 +162,14 @@ def test_a_reinstall_without_a_body_keeps_both(api: Api, offered: Services) -> N
     assert (spec.image, spec.install_script) == ("ubuntu:22.04", "#!/bin/sh\n")
 
 
+def test_a_reinstall_is_not_taken_for_another_one_that_is_under_way(api: Api, worker: Worker) -> None:
+    worker.install("game")
+    first = api.post("/containers/game/reinstall", {"install_script": "echo first"})
+    assert api.post("/containers/game/reinstall", {"install_script": "echo first"}).json == first.json
+    other = api.post("/containers/game/reinstall", {"install_script": "echo second"})
+    assert (other.status_code, other.json["code"]) == (409, "reinstall_under_way")
+
+
 def test_a_reinstall_can_drop_the_script(api: Api, offered: Services) -> None:
     create(api, "scripted", install_script="#!/bin/sh\n")
     Worker(offered).install("scripted")
