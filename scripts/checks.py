@@ -78,6 +78,8 @@ def _tests(settings: Settings, everything: bool, arguments: tuple[str, ...]) -> 
     """
     click.secho("== tests", bold=True)
     chosen = [*([] if everything or "-m" in arguments else ["-m", "not long"]), *arguments]
+    if not arguments:  # two at a time: most tests wait for an engine, a store or a process
+        chosen += ["--numprocesses", "2", "--dist", "loadfile"]
     client = docker.DockerClient(base_url=settings.engine, version="auto")
     folder = Path(tempfile.mkdtemp(prefix="lt-"))
     try:

@@ -201,7 +201,8 @@ def test_a_deleted_container_takes_everything_with_it(record: Record) -> None:
 
 
 def test_a_job_carries_the_id_of_the_request_that_began_it(record: Record) -> None:
+    structlog.contextvars.clear_contextvars()
+    assert record.jobs.get(record.create("a").job_id).request_id is None
     with structlog.contextvars.bound_contextvars(request_id="request-1"):
-        job = record.create("a")
+        job = record.create("b")
     assert record.jobs.get(job.job_id).request_id == "request-1"
-    assert record.jobs.get(record.create("b").job_id).request_id is None

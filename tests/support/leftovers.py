@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from pathlib import Path
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
-from scripts.remains import loop_devices_below, mounts_below, of_node
+from scripts.remains import is_ghost, loop_devices_below, mounts_below, of_node
 from worker.agent.firewall import Firewall
 
 
@@ -23,8 +22,13 @@ def leftovers(engine: docker.DockerClient, node: str, data: Path) -> list[str]:
 
 def remove_network(engine: docker.DockerClient, network: str) -> None:
     """Remove the engine network that an instance's agent made, and its firewall rules."""
-    with contextlib.suppress(NotFound):  # then no agent got as far as making it
+    try:
         engine.networks.get(network).remove()
+    except NotFound:
+        pass  # no agent got as far as making it
+    except APIError as error:
+        if not is_ghost(error):
+            raise
     Firewall(network).remove()
 
 
