@@ -10,12 +10,14 @@ import structlog
 from fleet.errors import Conflict, LightdError
 from fleet.pattern import plain_text
 from fleet.repositories.jobs import Cancelled
+from storage.volumes.disk import check_disk_floor
 from worker.operations.container_folder import INSTALL_INSIDE, write_install
 from worker.operations.names import install_name
 from worker.operations.plans import install_plan
 from worker.operations.work import Work
 from worker.runtime.base import LABEL_JOB, NEVER_RUN, EngineContainer
 
+_MB = 1024 * 1024
 _LOOK_SECONDS = 1.0
 _LAYER_LOOK_SECONDS = 3.0
 _RELAY_SECONDS = 10.0
@@ -128,8 +130,11 @@ def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
 
 
 def _check_layer(work: Work, layer_bytes: int) -> None:
+    """Raise InstallFailed for a layer that is too large, Conflict when the host's own disk is nearly full."""
+    if layer_bytes:
+        check_disk_floor(work.host.settings, _MB)
     limit_mb = work.host.settings.install_layer_mb
-    if layer_bytes > limit_mb * 1024**2:
+    if layer_bytes > limit_mb * _MB:
         raise InstallFailed(
             f"The install script wrote more than {limit_mb} MB outside the volume; let it write to /home/container."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def test_a_script_that_writes_too_much_outside_the_volume_fails(site: Site) -> N
     site.install_behaves("a", layer_bytes=5000 * 1024**2)
     job = site.run(site.create("a", install_script=SCRIPT))
     assert job.state == "failed" and job.error is not None and "more than 4096 MB" in job.error
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_script_that_fills_the_hosts_own_disk_fails(site: Site) -> None:
+    more_than_any_disk_mb = 1 << 40
+    site.host = replace(site.host, settings=replace(site.host.settings, disk_floor_mb=more_than_any_disk_mb))
+    site.install_behaves("a", layer_bytes=1)
+    job = site.run(site.create("a", install_script=SCRIPT))
+    assert job.state == "failed" and job.error is not None and "of disk left" in job.error
     assert_nothing_is_left(site, "a")
 
 
