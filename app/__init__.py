@@ -16,6 +16,7 @@ from app.services import Dispatch, make_services
 from app.sockets import init_sockets
 from app.tokens.routes import blueprint as tokens
 from app.unread_body import init_unread_body
+from app.volumes.archives import blueprint as archives
 from app.volumes.files import blueprint as files
 from app.volumes.links import blueprint as links
 from app.volumes.routes import blueprint as volumes
@@ -23,7 +24,7 @@ from app.volumes.transfers import blueprint as transfers
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, volumes, files, transfers, links, network, containers, jobs)
+_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

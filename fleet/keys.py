@@ -12,6 +12,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | install_log | string | tail of the last install's output | install job |
 | volume | hash | one volume's record | volume repository, delete_volume |
 | volumes | zset | ids of all volumes, ordered | volume repository, delete_volume |
+| volume_job | string | id of the last job on a volume; the volume is busy while it is open | open_volume_job |
 | volume_users | set | ids of the containers on a volume | create_container, remove_container |
 | port | hash | one port of the pool: its address and its holder | port scripts, create_container |
 | ports | zset | members of the pool, ordered | port scripts |
@@ -53,6 +54,7 @@ _PARAMETERS = {
     "install_log": ("id",),
     "volume": ("id",),
     "volumes": (),
+    "volume_job": ("id",),
     "volume_users": ("id",),
     "port": ("member",),
     "ports": (),

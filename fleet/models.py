@@ -119,7 +119,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work. `journal` maps the names of finished steps to what they left for later ones."""
+    """One piece of work.
+
+    `arguments` are what the client asked for, where that stands in no other record; `journal` maps the names of
+    finished steps to what they left for later ones.
+    """
 
     job_id: str
     kind: str
@@ -135,6 +139,7 @@ class Job:
     result: dict[str, Any] | None = None
     finished_at: float | None = None
     attempt: int = 0
+    arguments: dict[str, Any] = field(default_factory=dict)
     journal: dict[str, Any] = field(default_factory=dict)
     cancel: bool = False
     waits: bool = False

@@ -20,6 +20,14 @@ def get_job(job_id: str) -> dict[str, Any]:
     return shown_job(services().jobs.get(job_id))
 
 
+@blueprint.route("/jobs/<job_id>/cancel", methods=["POST"])
+@blueprint.response(200, JobRecord)
+def cancel_job(job_id: str) -> dict[str, Any]:
+    """Stop an install, an archive or a pull; it ends as `cancelled` once what it made is gone again."""
+    services().jobs.cancel(job_id)
+    return shown_job(services().jobs.get(job_id))
+
+
 @blueprint.route("/containers/<internal_id>/jobs")
 @blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, JobPage)

@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.contextvars import get_contextvars
 
-from fleet.errors import NodeTimeout, NotFound
+from fleet.errors import Conflict, NodeTimeout, NotFound
 from fleet.identifiers import new_job_id
 from fleet.keys import key
 from fleet.models import Job
@@ -18,6 +18,9 @@ from fleet.scripts import Scripts
 from fleet.store import Client
 
 LEASE_SECONDS = 6
+
+CANCELLABLE = ("install", "reinstall", "compress", "decompress", "pull")
+"""Kinds of jobs that can be stopped on their way, and then leave nothing behind."""
 
 
 class JobRefused(Exception):
@@ -28,7 +31,15 @@ class Cancelled(Exception):
     """Somebody asked for the job to be cancelled."""
 
 
-def new_job(kind: str, node: str, queue: str, *, internal_id: str | None = None, volume_id: str | None = None) -> Job:
+def new_job(
+    kind: str,
+    node: str,
+    queue: str,
+    *,
+    internal_id: str | None = None,
+    volume_id: str | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> Job:
     """A job that is not recorded yet. It carries the id of the request whose log lines these are now, if any."""
     return Job(
         job_id=new_job_id(),
@@ -39,6 +50,7 @@ def new_job(kind: str, node: str, queue: str, *, internal_id: str | None = None,
         created_at=time.time(),
         internal_id=internal_id,
         volume_id=volume_id,
+        arguments=arguments or {},
         request_id=get_contextvars().get("request_id"),
     )
 
@@ -55,7 +67,7 @@ class JobRepository:
         """One job; raises NotFound."""
         fields = self._redis.hgetall(key("job", job_id))
         if not fields:
-            raise NotFound("Job not found", code="job_not_found")
+            raise _unknown()
         return _from_fields(fields)
 
     def of_container(self, container_id: str, after: str = "", limit: int = 100) -> tuple[list[Job], str | None]:
@@ -90,9 +102,9 @@ class JobRepository:
         if answer[1]:
             raise Cancelled
 
-    def finish(self, job: Job, state: str, error: str | None = None, tell: Sequence[str] = ()) -> None:
-        """End a job that changes no container."""
-        ending = {"state": state, "finished_at": time.time(), "error": error}
+    def finish(self, job: Job, state: str, error: str | None = None, tell: Sequence[str] = (), **changes: Any) -> None:
+        """End a job that changes no container; `changes` are further fields, such as its result."""
+        ending = {"state": state, "finished_at": time.time(), "error": error, **_texts(changes)}
         self._update(job, {"finish": ending, "messages": list(tell)})
 
     def _update(self, job: Job, request: dict[str, Any]) -> list[str]:
@@ -101,6 +113,36 @@ class JobRepository:
         if answer[0] != "ok":
             raise JobRefused(answer[1])
         return answer
+
+    def open_on_volume(self, job: Job) -> None:
+        """Record a new job on a volume, which has one at a time.
+
+        Raises NotFound when the volume is not there or not ready, Conflict while another job is on it.
+        """
+        answer = self._scripts.run("open_volume_job", {"job": job_fields(job)})
+        if answer[0] == "ok":
+            return
+        if answer[1] == "missing":
+            raise NotFound("Volume not found", code="volume_not_found")
+        raise Conflict(
+            f"The volume is busy with job {answer[2]}; try again when that has ended.",
+            code="volume_busy",
+        )
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for a job to be stopped and undone; one on a volume that nobody has begun ends at once.
+
+        Raises NotFound, and Conflict when it has ended or is of a kind that cannot be stopped.
+        """
+        request = {"job_id": job_id, "kinds": list(CANCELLABLE), "at": time.time()}
+        answer = self._scripts.run("cancel_job", request)
+        if answer[0] == "ok":
+            return
+        if answer[1] == "missing":
+            raise _unknown()
+        if answer[1] == "ended":
+            raise Conflict(f"The job is {answer[2]} already.", code="job_ended")
+        raise Conflict(f"A job of kind {answer[2]} cannot be cancelled.", code="not_cancellable")
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether somebody asked for the job to be cancelled."""
@@ -153,6 +195,10 @@ class JobRepository:
         return int(self._redis.zcard(key("jobs_open", node)))
 
 
+def _unknown() -> NotFound:
+    return NotFound("Job not found", code="job_not_found")
+
+
 def job_fields(job: Job) -> dict[str, Any]:
     """A new job as a script takes it."""
     return {
@@ -167,6 +213,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "step": job.step,
         "request_id": job.request_id,
         "attempt": job.attempt,
+        "arguments": json.dumps(job.arguments) if job.arguments else None,
     }
 
 
@@ -196,6 +243,7 @@ def _from_fields(fields: dict[str, str]) -> Job:
         result=json.loads(fields["result"]) if fields.get("result") else None,
         finished_at=number("finished_at"),
         attempt=int(fields.get("attempt", 0)),
+        arguments=json.loads(fields["arguments"]) if fields.get("arguments") else {},
         journal=json.loads(fields["journal"]) if fields.get("journal") else {},
         cancel=bool(fields.get("cancel")),
         waits=bool(fields.get("waits")),

@@ -66,7 +66,7 @@ class VolumeRepository:
         self._scripts.run("resize_volume", request)
 
     def mark_deleting(self, volume_id: str) -> None:
-        """From now on nothing can be put on the volume. Raises NotFound, or Conflict while it is used."""
+        """From now on nothing can be put on the volume. Raises NotFound, or Conflict while something is on it."""
         self._delete(volume_id, forget=False)
 
     def forget(self, volume_id: str) -> None:
@@ -80,6 +80,8 @@ class VolumeRepository:
             return
         if answer[1] == "missing":
             raise _unknown()
+        if answer[1] == "busy":
+            raise Conflict(f"The volume is busy with job {answer[2]}; cancel it or wait.", code="volume_busy")
         raise Conflict(f"The volume is in use by container {answer[2]}; delete that first.", code="volume_in_use")
 
     def _many(self, names: list[str]) -> list[Volume]:

@@ -119,10 +119,16 @@ def _pack(
     with compressed(sink, archive_format) as stream:
         writer: MemberWriter = ZipWriter(stream) if archive_format is ArchiveFormat.ZIP else TarWriter(stream)
         done, total = 0, _total_bytes(root, paths) if report else 0
-        for found in _chosen(root, paths):
-            done += _add(writer, found)
+
+        def tell(size: int) -> None:
+            nonlocal done
+            done += size
             if report:
                 report(done, total)
+
+        for found in _chosen(root, paths):
+            _add(writer, found, tell)
+            tell(0)
         writer.finish()
 
 
@@ -143,8 +149,8 @@ def _chosen(root: Root, paths: Sequence[bytes]) -> Iterator[Found]:
             yield from walk_one(folder_fd, name, path)
 
 
-def _add(writer: MemberWriter, found: Found) -> int:
-    """Add what was found; returns how many bytes of content that was."""
+def _add(writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:
+    """Add what was found; `tell` hears of every piece of its content."""
     mode = found.status.st_mode
     if stat.S_ISDIR(mode):
         writer.add_folder(found)
@@ -152,26 +158,25 @@ def _add(writer: MemberWriter, found: Found) -> int:
         with suppress(OSError):  # no longer a link
             writer.add_link(found, os.readlink(found.name, dir_fd=found.folder_fd))
     elif stat.S_ISREG(mode):
-        return _add_file(writer, found)
-    return 0
+        _add_file(writer, found, tell)
 
 
-def _add_file(writer: MemberWriter, found: Found) -> int:
+def _add_file(writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:
     """Exactly as many bytes as the file has now: what is cut off meanwhile becomes zeros, what is added is left."""
     try:
         fd = open_file(found.folder_fd, found.name, follow=False)
     except (FileNotFoundError, PathTraversal, Conflict):
-        return 0  # gone, or something else stands there by now
+        return  # gone, or something else stands there by now
     try:
-        size = missing = os.fstat(fd).st_size
-        writer.begin_file(found, size)
+        missing = os.fstat(fd).st_size
+        writer.begin_file(found, missing)
         while missing and (chunk := os.read(fd, min(missing, _CHUNK_BYTES))):
             writer.write(chunk)
             missing -= len(chunk)
+            tell(len(chunk))
         while missing:
             writer.write(_ZEROS[:missing])
             missing -= min(missing, len(_ZEROS))
         writer.end_file()
     finally:
         os.close(fd)
-    return size

@@ -38,12 +38,12 @@ def decompress(root: Root, archive: bytes, destination: bytes, report: Report | 
         tree_fd = make_in(stage_fd, b"tree", root.owner)
         try:
             with closing(Extraction(root, tree_fd, _allowance(root, fd))) as extraction:
-                _unpack(fd, extraction, report)
+                size_bytes = _unpack(fd, extraction, report)
                 extraction.finish()
             merge(root, tree_fd, destination)
         finally:
             os.close(tree_fd)
-    return Unpacked(extraction.files, extraction.allowance.logical_bytes)
+    return Unpacked(extraction.files, size_bytes)
 
 
 def _allowance(root: Root, archive_fd: int) -> Allowance:
@@ -54,7 +54,8 @@ def _allowance(root: Root, archive_fd: int) -> Allowance:
     return Allowance(os.fstat(archive_fd).st_size, volume.f_blocks * volume.f_frsize, free_bytes)
 
 
-def _unpack(fd: int, extraction: Extraction, report: Report | None) -> None:
+def _unpack(fd: int, extraction: Extraction, report: Report | None) -> int:
+    """Unpack all members; returns how many bytes of content they have."""
     archive_format = format_of(fd)
     size = os.fstat(fd).st_size
 
@@ -64,9 +65,11 @@ def _unpack(fd: int, extraction: Extraction, report: Report | None) -> None:
 
     if archive_format is ArchiveFormat.ZIP:
         unpack_zip(fd, extraction, tell)
-        return
+        return extraction.allowance.logical_bytes
     with decompressed(fd, archive_format) as source:
         unpack_tar(source, extraction, tell)
+        size_bytes = extraction.allowance.logical_bytes
         while rest := source.read(1024 * 1024):  # what follows the end must at least be whole
             extraction.allowance.take_bytes(len(rest), stored=False)
             tell()
+    return size_bytes

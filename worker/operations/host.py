@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from fleet.console import Console
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
+from storage.beneath import Root
 from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
 
 Relay = Callable[[Console, Settings, str, str, Callable[[], bool]], bytes]
@@ -22,6 +24,9 @@ class Volumes(Protocol):
 
     def ensure_mounted(self, volume_id: str) -> Path:
         """The volume's folder, mounted; raises NotFound, Unavailable."""
+
+    def opened_alone(self, volume_id: str) -> AbstractContextManager[Root]:
+        """Hold a volume open for a job on it; raises NotFound, Unavailable, Conflict while it is resized or deleted."""
 
 
 @dataclass(frozen=True, slots=True)

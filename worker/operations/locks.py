@@ -1,4 +1,4 @@
-"""One job at a time on a container of this host. The kernel frees the lock of a worker that dies."""
+"""One job at a time on a container or volume of this host. The kernel frees the lock of a worker that dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HeldBySameJob(Exception):
 
 
 class Busy(Exception):
-    """Another job has kept the container for too long."""
+    """Another job has kept the container or volume for too long."""
 
 
 class ContainerLock:
@@ -44,7 +44,20 @@ def container_lock(
     settings: Settings, container_id: str, job_id: str, patience_seconds: float = PATIENCE_SECONDS
 ) -> Iterator[ContainerLock]:
     """Hold a container's lock for a job. Raises HeldBySameJob at once, Busy after `patience_seconds`."""
-    path = settings.run_folder / "locks" / f"container-{container_id}.lock"
+    with _held(settings, f"container-{container_id}", job_id, patience_seconds) as lock:
+        yield lock
+
+
+@contextmanager
+def volume_lock(settings: Settings, volume_id: str, job_id: str) -> Iterator[None]:
+    """The same for a job on a volume. What keeps resizing and deletion away is the volume's own lock."""
+    with _held(settings, f"volume-job-{volume_id}", job_id, PATIENCE_SECONDS):
+        yield
+
+
+@contextmanager
+def _held(settings: Settings, name: str, job_id: str, patience_seconds: float) -> Iterator[ContainerLock]:
+    path = settings.run_folder / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = _acquired(path, job_id, time.monotonic() + patience_seconds)
     try:

@@ -19,9 +19,10 @@ from worker.operations.failure import Ending, ending_of
 from worker.operations.host import Host
 from worker.operations.install import end_install, install
 from worker.operations.lease import Leases
-from worker.operations.locks import Busy, ContainerLock, HeldBySameJob, container_lock
+from worker.operations.locks import Busy, ContainerLock, HeldBySameJob, container_lock, volume_lock
 from worker.operations.start import end_start, start
 from worker.operations.stop import end_restart, end_stop, restart, stop
+from worker.operations.volume_job import VOLUME_OPERATIONS, work_on_volume
 from worker.operations.work import Work
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,9 @@ class Runner:
         except NotFound:
             _log.debug("the job is unknown")
             return
+        if job.volume_id is not None:
+            self._run_on_volume(job, job.volume_id)
+            return
         operation = OPERATIONS.get(job.kind)
         if not job.is_open or job.waits or job.internal_id is None or operation is None:
             _log.debug("nothing to do", kind=job.kind, state=job.state)
@@ -83,6 +87,16 @@ class Runner:
         with container_lock(self._host.settings, job.internal_id, job_id) as lock:
             while self._attempt(operation, job_id, lock):
                 lock.name_holder(job_id)
+
+    def _run_on_volume(self, job: Job, volume_id: str) -> None:
+        if not job.is_open or job.kind not in VOLUME_OPERATIONS:
+            _log.debug("nothing to do", kind=job.kind, state=job.state)
+            return
+        with volume_lock(self._host.settings, volume_id, job.job_id):
+            claimed = self._host.jobs.claim(job.job_id, self._worker)
+            request_id = structlog.contextvars.bound_contextvars(request_id=job.request_id)
+            with self._leases.held(job.job_id), request_id:
+                work_on_volume(self._host, claimed)
 
     def _attempt(self, operation: Operation, job_id: str, lock: ContainerLock) -> bool:
         """One claim and what follows; True when the job shall be claimed again."""

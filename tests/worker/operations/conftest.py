@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fleet.repositories.ports import PortRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from fleet.store import Client, connect
+from storage.beneath import Root, opened_root
 from worker.operations.host import Host
 from worker.operations.names import install_name, server_name
 from worker.operations.run import Runner
@@ -44,6 +46,11 @@ class FolderVolumes:
         path = self.folder / volume_id
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def opened_alone(self, volume_id: str) -> Iterator[Root]:
+        with opened_root(self.ensure_mounted(volume_id), (1000, 1000)) as root:
+            yield root
 
 
 @dataclass
