@@ -19,7 +19,9 @@ from app.services import services
 from fleet.errors import Invalid
 from fleet.models import Node
 
-_STEP_BYTES = 256 * 1024
+_DOWN_BYTES = 256 * 1024
+# gunicorn copies what it has read ahead, up to 1 MB, with every smaller read.
+_UP_BYTES = 1024 * 1024
 _ASKED = ("Range", "If-Range")
 _TOLD = (
     "Accept-Ranges",
@@ -62,7 +64,7 @@ def pass_upload(node: Node, target: str, query: Mapping[str, str]) -> Response:
 
 def _pieces(upstream: BaseHTTPResponse) -> Iterator[bytes]:
     try:
-        for piece in upstream.stream(_STEP_BYTES, decode_content=False):
+        for piece in upstream.stream(_DOWN_BYTES, decode_content=False):
             yield piece
             time.sleep(0)  # neither side may block for a long while; here other greenlets get their turn
     except HTTPError as error:
@@ -73,7 +75,7 @@ def _pieces(upstream: BaseHTTPResponse) -> Iterator[bytes]:
 def _body(length: int | None) -> Iterator[bytes]:
     missing = length
     try:
-        while piece := request.stream.read(_STEP_BYTES):
+        while piece := request.stream.read(_UP_BYTES):
             missing = None if missing is None else missing - len(piece)
             yield piece
             time.sleep(0)
