@@ -28,7 +28,7 @@ POSTS = [
     ("/containers", {"internal_id": "bad-body"}),
 ]
 NOT_JSON = [b"{", b"{'a': 1}", b'{"a": 1,}', b"\xff\xfe", b'{"a": NaN}', b"null x", b'"' + b"\\ud800" * 3]
-MEANINGFUL = [("ports", []), ("size", None)]  # no ports to delete; the default size
+MEANINGFUL: list[tuple[str, object]] = [("ports", []), ("size", None)]  # no ports to delete; the default size
 NOT_AN_OBJECT = ["[]", '"text"', "5", "true", "null"]
 
 

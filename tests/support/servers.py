@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -110,9 +111,10 @@ class Servers:
 
     def clean(self) -> None:
         """Delete all of it and wait for the end of its jobs."""
-        for internal_id in dict.fromkeys(self._containers):
-            answer = self.stack.api("DELETE", f"/containers/{internal_id}")
-            assert answer.status_code in (200, 404), answer.text
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda name: self.stack.api("DELETE", f"/containers/{name}"), set(self._containers))
+            for answer in answers:
+                assert answer.status_code in (200, 404), answer.text
         for port in self._ports:
             path = f"/network/ports/{port['ip']}/{port['port']}?protocol={port['protocol']}"
             answer = self.stack.api("DELETE", path)
