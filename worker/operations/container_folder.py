@@ -41,8 +41,13 @@ exit "$code"
 
 
 def write_entrypoint(folder: Path, spec: Spec) -> None:
-    """Make sure that the script which starts the server is there; its command is the client's, word for word."""
+    """Make sure that the script which starts the server is there; its command is the client's, word for word.
+
+    Clients may count on an install script beside it, so one that does nothing stands in for none.
+    """
     _write(folder / ENTRYPOINT, _ENTRYPOINT.format(command=_unix_lines(spec.startup_command)))
+    if not spec.install_script:
+        write_install(folder, "#!/bin/sh\n")
 
 
 def write_install(folder: Path, script: str) -> tuple[str, ...]:

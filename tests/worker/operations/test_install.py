@@ -222,3 +222,9 @@ def test_a_volume_that_cannot_be_mounted_fails_the_install_with_its_reason(site:
 )
 def test_private_images_are_never_shared(first: str, second: str) -> None:
     assert private_image(first) != private_image(second)
+
+
+def test_both_scripts_are_there_without_an_install_script_too(site: Site) -> None:
+    site.run(site.create("a"))
+    folder = site.host.data_folder("a")
+    assert sorted(path.name for path in folder.iterdir()) == ["entrypoint.sh", "install.sh"]
