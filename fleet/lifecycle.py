@@ -61,14 +61,6 @@ MOVES: dict[Action, dict[State, State]] = {
 """For each action: the states it may be asked in, and the state it leads to at once."""
 
 
-def target(action: Action, state: State) -> State:
-    """The state that `action` leads to; raises ActionNotAllowed naming what `state` does allow."""
-    try:
-        return MOVES[action][state]
-    except KeyError:
-        raise not_allowed(action, state) from None
-
-
 def not_allowed(action: Action, state: State) -> ActionNotAllowed:
     """The error for an action that `state` does not allow."""
     allowed = ", ".join(known.value for known, moves in MOVES.items() if state in moves)

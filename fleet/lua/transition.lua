@@ -4,7 +4,6 @@
 --   guard.job         this job is the container's current one, open, at attempt guard.attempt
 --   guard.engine_id   the record still speaks of this engine container
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
---   guard.present     (absent) also a record that is being deleted may change
 -- A container that failed holds no port: `free_ports` gives its ports back, `take_ports` takes all of them
 -- again or changes nothing.
 local request = cjson.decode(ARGV[1])
