@@ -160,7 +160,10 @@ class Bench:
 
     def do(self, name: str, action: Action) -> Job:
         """Begin an action and do the worker's part of it at once."""
-        job = self.begin(name, action)
+        return self.perform(self.begin(name, action))
+
+    def perform(self, job: Job) -> Job:
+        """Do the worker's part of a job that has begun."""
         self._runner.run(job.job_id)
         return job
 

@@ -12,7 +12,7 @@ from fleet.lifecycle import Action, State
 from fleet.models import Volume
 from storage.volumes import Volumes
 from tests.agent.bench import Bench
-from tests.support.deadline import eventually
+from tests.support.deadline import PATIENCE, eventually
 from worker.agent.sweeper import is_locked
 from worker.operations.locks import container_lock
 
@@ -65,7 +65,9 @@ def test_a_job_whose_container_is_being_worked_on_is_not_sent_to_wait_there_twic
         host.jobs.claim(job.job_id, "a worker that dies")
         host.stores.record.delete(key("lease", job.job_id))
         with pytest.raises(AssertionError):
-            eventually(lambda: job.job_id in host.log_text(), within_seconds=3, what="its going into the queue")
+            eventually(
+                lambda: job.job_id in host.log_text(), within_seconds=3 / PATIENCE, what="its going into the queue"
+            )
     assert not is_locked(path)
     assert host.await_end(job).state == "done"
 

@@ -156,12 +156,10 @@ def test_a_process_that_will_not_end_is_killed_after_its_grace(supervise: Superv
 
 
 def test_a_second_signal_does_not_wait_for_the_grace(supervise: Supervise) -> None:
-    supervised = supervise(shell("stubborn", "trap '' TERM; echo deaf; while :; do sleep 1; done"))
+    supervised = supervise(shell("stubborn", "trap '' TERM; echo deaf; while :; do sleep 1; done"), grace_seconds=300)
     eventually(lambda: "deaf" in supervised.log("stubborn"), within_seconds=5, what="the trap")
-    begun = time.monotonic()
     supervised.process.terminate()
     eventually(
         lambda: "told to end" in supervised.log("supervisor"), within_seconds=5, what="the first signal's effect"
     )
     assert supervised.end(signal.SIGINT) == 0
-    assert time.monotonic() - begun < 5

@@ -78,7 +78,7 @@ def test_without_any_token_the_socket_is_closed_after_five_seconds(api: Api, nam
     began = time.monotonic()
     with api.socket(name, token="") as socket:
         assert socket.wait_closed() == 4401
-    assert 4.5 < time.monotonic() - began < 7
+    assert time.monotonic() - began > 4.5
     assert socket.events == []
 
 

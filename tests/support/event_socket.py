@@ -11,6 +11,8 @@ from typing import Any
 
 import websocket
 
+from tests.support.deadline import PATIENCE
+
 Event = dict[str, Any]
 
 
@@ -25,7 +27,7 @@ class EventSocket:
         self.close_code: int | None = None
         self._changed = threading.Condition()
         self._ended = False
-        self._connection = websocket.create_connection(url, timeout=10, header=headers or [])
+        self._connection = websocket.create_connection(url, timeout=10 * PATIENCE, header=headers or [])
         self._connection.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -42,7 +44,7 @@ class EventSocket:
 
     def wait_for(self, wanted: Callable[[Event], object], seconds: float = 10, *, start: int = 0) -> Event:
         """The first event from number `start` on that is `wanted`, seen already or to come."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         with self._changed:
             while True:
                 for event in self.events[start:]:
@@ -64,7 +66,7 @@ class EventSocket:
     def wait_closed(self, seconds: float = 10) -> int | None:
         """Wait until the server has closed the connection; its close code."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._ended, seconds):
+            if not self._changed.wait_for(lambda: self._ended, seconds * PATIENCE):
                 raise AssertionError("The server did not close the connection.")
         return self.close_code
 

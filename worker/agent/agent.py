@@ -60,7 +60,7 @@ class Agent:
 
         self.consoles = Consoles(Console(stores.stream_bytes, settings.console_history_kb), self._tell_gap)
         self.starts = Starts(self._containers)
-        self.inputs = Inputs(settings.engine, runtime, orders)
+        self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits)
         strays = Strays(runtime, self._containers, nodes, settings.data)

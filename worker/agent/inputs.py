@@ -11,15 +11,20 @@ from typing import Any
 
 import structlog
 
-from fleet.errors import Conflict, LightdError
+from fleet.errors import Conflict, LightdError, NotFound
+from fleet.lifecycle import State
 from fleet.orders import Orders
+from fleet.repositories.containers import ContainerRepository
 from worker.agent.duty import OUTAGES
 from worker.agent.terminal import Terminal
 from worker.operations.names import server_name
-from worker.runtime.base import Runtime
+from worker.runtime.base import EngineContainer, Runtime
 
 _THREADS = 32
 _IDLE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
+_ANSWER_SECONDS = 1.0
+"""Left for the answer to reach its client before an order is too late."""
 
 log = structlog.get_logger()
 
@@ -39,10 +44,11 @@ class _Keyboard:
 class Inputs:
     """Writes input orders to terminals. A program that does not read holds up nobody else."""
 
-    def __init__(self, address: str, runtime: Runtime, orders: Orders) -> None:
+    def __init__(self, address: str, runtime: Runtime, orders: Orders, containers: ContainerRepository) -> None:
         self._address = address
         self._runtime = runtime
         self._orders = orders
+        self._containers = containers
         self._lock = threading.Lock()
         self._keyboards: dict[str, _Keyboard] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="input")
@@ -93,20 +99,34 @@ class Inputs:
         if time.time() > order["until"]:
             return "The command came too late and was not sent."
         try:
-            self._terminal(keyboard).write(order["data"].encode())
+            self._terminal(keyboard, order["until"] - _ANSWER_SECONDS).write(order["data"].encode())
         except LightdError as error:
             return error.message
         return ""
 
-    def _terminal(self, keyboard: _Keyboard) -> Terminal:
+    def _terminal(self, keyboard: _Keyboard, until: float) -> Terminal:
         if keyboard.terminal and keyboard.terminal.is_open() and not keyboard.stale:
             return keyboard.terminal
         if keyboard.terminal:
             keyboard.terminal.close()
             keyboard.terminal = None
         keyboard.stale = False
-        found = self._runtime.inspect(server_name(keyboard.container_id))
-        if found is None or not found.running:
-            raise Conflict("The container is not running.", code="not_running")
-        keyboard.terminal = Terminal(self._address, found)
+        keyboard.terminal = Terminal(self._address, self._process(keyboard.container_id, until))
         return keyboard.terminal
+
+    def _process(self, container_id: str, until: float) -> EngineContainer:
+        """The running process. One that is `starting` for clients may not be there yet, and is waited for."""
+        while True:
+            state = self._state(container_id)
+            found = self._runtime.inspect(server_name(container_id))
+            if found is not None and found.running:
+                return found
+            if state is not State.STARTING or time.time() > until:
+                raise Conflict("The container is not running.", code="not_running")
+            time.sleep(_LOOK_SECONDS)
+
+    def _state(self, container_id: str) -> State | None:
+        try:
+            return self._containers.get(container_id).state
+        except NotFound:
+            return None

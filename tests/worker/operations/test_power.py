@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -305,9 +304,7 @@ def test_a_second_delivery_steps_aside_and_another_job_waits(site: Site) -> None
     site.ready("a")
     job = site.ask("a", Action.START)
     with container_lock(site.host.settings, "a", job.job_id):
-        began = time.monotonic()
         assert site.run(job).state == "queued"
-        assert time.monotonic() - began < 1
         deletion = site.ask("a", Action.DELETE)
         thread = threading.Thread(target=site.runner.run, args=(deletion.job_id,))
         thread.start()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from docker.models.images import Image
 
@@ -58,9 +56,7 @@ def test_an_install_script_installs_packages(engine_bench: EngineBench, debian_i
     assert output.splitlines()[:2] == ["0", "/home/container"], output
     assert "OpenBSD netcat" in output
     assert engine_bench.exit_code(engine_id) == 0
-    began = time.monotonic()
     assert engine_bench.runtime.layer_bytes(engine_id) > 1_000_000
-    assert time.monotonic() - began < 2
     assert (engine_bench.volume / "file").read_text() == "made\n"
 
 

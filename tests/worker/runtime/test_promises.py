@@ -48,9 +48,7 @@ def test_waiting_ends_with_the_process_and_tells_its_exit_code(bench: Bench) -> 
 
 def test_waiting_for_a_process_that_runs_on_ends_with_none(bench: Bench) -> None:
     engine_id = bench.run("runs until it is stopped")
-    began = time.monotonic()
     assert bench.runtime.wait(engine_id, 0.3) is None
-    assert time.monotonic() - began < 5
 
 
 def test_the_tail_of_the_log_has_the_output(bench: Bench) -> None:

@@ -98,7 +98,7 @@ def test_a_pull_ends_soon_when_nobody_wants_it_although_the_registry_is_silent(
     began = time.monotonic()
     with pytest.raises(NotWanted):
         runtime.pull(f"{silent_registry}/x:1", give_up)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_an_engine_that_is_away_is_told() -> None:
