@@ -7,6 +7,7 @@ from flask import Flask
 from app.auth import init_auth
 from app.containers.routes import blueprint as containers
 from app.errors import init_errors
+from app.idempotency import init_idempotency
 from app.jobs.routes import blueprint as jobs
 from app.network.routes import blueprint as network
 from app.openapi import init_openapi
@@ -38,6 +39,7 @@ def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
     init_request_id(app)
     init_unread_body(app)
     init_auth(app)
+    init_idempotency(app)
     api = init_openapi(app)
     for blueprint in _RESOURCES:
         api.register_blueprint(blueprint)

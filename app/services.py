@@ -12,6 +12,7 @@ from app.node_states import NodeStates
 from fleet.console import Console
 from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.idempotency import Idempotency
 from fleet.repositories.jobs import JobRepository
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.ports import PortRepository
@@ -33,6 +34,7 @@ class Services:
     settings: Settings
     stores: Stores
     containers: ContainerRepository
+    idempotency: Idempotency
     jobs: JobRepository
     nodes: NodeRepository
     ports: PortRepository
@@ -51,6 +53,7 @@ def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Ser
         settings=settings,
         stores=stores,
         containers=ContainerRepository(stores.record),
+        idempotency=Idempotency(stores.record),
         jobs=JobRepository(stores.record, stores.blocking),
         nodes=nodes,
         ports=PortRepository(stores.record),

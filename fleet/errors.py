@@ -10,7 +10,8 @@ LightdError
 ├── Conflict                the current state forbids it
 │   ├── AlreadyExists
 │   ├── ActionNotAllowed    the lifecycle has no such move
-│   └── PortTaken
+│   ├── PortTaken
+│   └── StillRunning        the same call is under way; its answer comes soon
 ├── QuotaExceeded           the volume is full
 ├── TooMany                 a limit on rate or number
 └── Unavailable             store, node or engine cannot be reached now
@@ -101,6 +102,13 @@ class PortTaken(Conflict):
     """A port of the pool is held by another container."""
 
     code = "port_taken"
+
+
+class StillRunning(Conflict):
+    """The same call, under the same idempotency key, has no answer yet."""
+
+    code = "idempotency_in_progress"
+    retry_after_seconds = 1
 
 
 class QuotaExceeded(LightdError):

@@ -31,6 +31,8 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | token | hash | one issued token, found by the SHA-256 of its secret, until its expiry | token repository |
 | token_digest | string | token id to SHA-256 of its secret, until its expiry | token repository |
 | tokens | zset | ids of issued tokens by expiry | token repository |
+| idempotency | hash | a call under an `Idempotency-Key`: hash, job and answer, 24 h | idempotency scripts, tie_job |
+| idempotency_lease | string | sign of life of the call at work under a key, 6 s | claim_idempotency, the API |
 
 Stream store (capped, may evict):
 
@@ -73,6 +75,8 @@ _PARAMETERS = {
     "token": ("digest",),
     "token_digest": ("id",),
     "tokens": (),
+    "idempotency": ("name",),
+    "idempotency_lease": ("name",),
     "console": ("id",),
     "console_position": ("id",),
     "console_closed": ("engine_id",),

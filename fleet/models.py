@@ -122,7 +122,8 @@ class Job:
     """One piece of work.
 
     `arguments` are what the client asked for, where that stands in no other record; `journal` maps the names of
-    finished steps to what they left for later ones.
+    finished steps to what they left for later ones; `idempotency` names the record of the `Idempotency-Key` that it
+    was asked for under.
     """
 
     job_id: str
@@ -144,6 +145,7 @@ class Job:
     cancel: bool = False
     waits: bool = False
     request_id: str | None = None
+    idempotency: str | None = None
 
     @property
     def is_open(self) -> bool:

@@ -18,6 +18,7 @@ from fleet.errors import (
     NotFound,
     PathTraversal,
     QuotaExceeded,
+    StillRunning,
     TooMany,
     Unavailable,
 )
@@ -49,7 +50,7 @@ def body_of(error: LightdError) -> dict[str, Any]:
 
 def headers_of(error: LightdError) -> dict[str, str]:
     """Headers that go with an error: when to try again."""
-    if isinstance(error, TooMany | Unavailable):
+    if isinstance(error, StillRunning | TooMany | Unavailable):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {}
 

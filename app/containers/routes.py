@@ -25,6 +25,7 @@ from app.containers.schemas import (
     Reinstall,
 )
 from app.containers.view import listed_container, shown_container
+from app.idempotency import repeatable
 from app.json_body import Blueprint
 from app.paging import page_of
 from app.services import services
@@ -38,6 +39,7 @@ blueprint = Blueprint("containers", __name__, description="What clients run, fro
 @blueprint.route("/containers", methods=["POST"])
 @blueprint.arguments(NewContainer)
 @blueprint.response(200, CreationStarted)
+@repeatable
 def post_container(wanted: dict[str, Any]) -> dict[str, Any]:
     """Create a container where its volume is. It is installed at once, and started when asked."""
     job = create_container(services(), wanted)
@@ -82,6 +84,7 @@ def remove_container(internal_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.route("/containers/<internal_id>/reinstall", methods=["POST"])
 @blueprint.arguments(Reinstall, required=False)
 @blueprint.response(200, ActionStarted)
+@repeatable
 def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Install again, from the image; the volume's data stays."""
     container = services().containers.get(internal_id)
@@ -117,7 +120,7 @@ def _add_power_route(action: Action) -> None:
 
     view.__name__ = f"{action.value}_container"
     view.__doc__ = f"{action.value.capitalize()} the container; answers at once, the job tells how far."
-    documented = blueprint.response(200, ActionStarted)(view)
+    documented = blueprint.response(200, ActionStarted)(repeatable(view))
     blueprint.route(f"/containers/<internal_id>/{action.value}", methods=["POST"])(documented)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.auth import require_master
+from app.idempotency import never_kept
 from app.json_body import Blueprint
 from app.paging import PageQuery, page_of, whole_list
 from app.services import services
@@ -18,6 +19,7 @@ blueprint.before_request(require_master)
 @blueprint.route("/auth/tokens", methods=["POST"])
 @blueprint.arguments(NewToken)
 @blueprint.response(200, IssuedToken)
+@never_kept
 def issue_token(wanted: dict[str, Any]) -> dict[str, Any]:
     """Make a token that can do all but make tokens."""
     secret, token = services().tokens.issue(wanted["ttl_seconds"], remove_on_use=wanted["remove_on_use"])

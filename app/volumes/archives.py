@@ -9,6 +9,7 @@ from marshmallow import Schema, fields, validate
 
 from app.containers.power import enqueue
 from app.fields import Text
+from app.idempotency import repeatable
 from app.json_body import Blueprint
 from app.services import services
 from app.volumes.schemas import MOST_PATHS, FolderPath, VolumePath
@@ -86,6 +87,7 @@ class Pulled(Schema):
 @blueprint.route("/volumes/<volume_id>/compress", methods=["POST"])
 @blueprint.arguments(Compression)
 @blueprint.response(200, Compressed)
+@repeatable
 def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
     """Pack files and folders into an archive; an existing one is a conflict."""
     name, end = wanted["output_name"], f".{wanted['format']}"
@@ -99,6 +101,7 @@ def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/decompress", methods=["POST"])
 @blueprint.arguments(Decompression)
 @blueprint.response(200, Decompressed)
+@repeatable
 def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
     """Unpack an archive, whole or not at all."""
     return _answer(volume_id, "decompress", wanted)
@@ -107,6 +110,7 @@ def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/pull", methods=["POST"])
 @blueprint.arguments(Pull)
 @blueprint.response(200, Pulled)
+@repeatable
 def post_pull(wanted: dict[str, Any], volume_id: str) -> Response:
     """Have the volume's host fetch a file over http or https."""
     return _answer(volume_id, "pull", wanted)

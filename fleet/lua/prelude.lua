@@ -34,6 +34,11 @@ local function finish_job(job, fields)
   return true
 end
 
+-- The job that a call under an idempotency key began or joined: told again if the call dies before its answer.
+local function tie_job(job, id)
+  if job.idempotency then redis.call('HSET', K.idempotency(job.idempotency), 'job_id', id) end
+end
+
 -- Record a new job. A job that waits for an exit has a time for its SIGKILL.
 local function open_job(job)
   for name, value in pairs(job) do redis.call('HSET', K.job(job.job_id), name, value) end
@@ -44,6 +49,7 @@ local function open_job(job)
     redis.call('ZREMRANGEBYSCORE', jobs, '-inf', job.created_at - JOB_LIFETIME_SECONDS)
   end
   if job.deadline then redis.call('ZADD', K.deadlines(job.node), job.deadline, job.job_id) end
+  tie_job(job, job.job_id)
 end
 
 -- Whoever has the container's job now must stop: its guarded writes are refused from here on.

@@ -17,6 +17,7 @@ if guard.states then
   local allowed = false
   for _, name in ipairs(guard.states) do allowed = allowed or name == state end
   if request.job and current and is_open(current) and redis.call('HGET', K.job(current), 'kind') == request.job.kind then
+    tie_job(request.job, current)
     return {'same', current}
   end
   if not allowed then return refuse('state', state) end

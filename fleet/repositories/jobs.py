@@ -14,6 +14,7 @@ from fleet.errors import Conflict, NodeTimeout, NotFound
 from fleet.identifiers import new_job_id
 from fleet.keys import key
 from fleet.models import Job
+from fleet.repositories.idempotency import current_idempotency
 from fleet.scripts import Scripts
 from fleet.store import Client
 
@@ -40,7 +41,7 @@ def new_job(
     volume_id: str | None = None,
     arguments: dict[str, Any] | None = None,
 ) -> Job:
-    """A job that is not recorded yet. It carries the id of the request whose log lines these are now, if any."""
+    """A job that is not recorded yet. It carries the id and the idempotency record of the current request, if any."""
     return Job(
         job_id=new_job_id(),
         kind=kind,
@@ -52,6 +53,7 @@ def new_job(
         volume_id=volume_id,
         arguments=arguments or {},
         request_id=get_contextvars().get("request_id"),
+        idempotency=current_idempotency.get(),
     )
 
 
@@ -212,6 +214,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "volume_id": job.volume_id,
         "step": job.step,
         "request_id": job.request_id,
+        "idempotency": job.idempotency,
         "attempt": job.attempt,
         "arguments": json.dumps(job.arguments) if job.arguments else None,
     }

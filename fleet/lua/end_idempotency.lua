@@ -1,0 +1,8 @@
+-- A call under an idempotency key has its answer. One that says "try again" is not kept, unless a job was begun
+-- all the same: then the next call is answered with that job.
+local request = cjson.decode(ARGV[1])
+local record = K.idempotency(request.name)
+redis.call('DEL', K.idempotency_lease(request.name))
+if request.answer then redis.call('HSETNX', record, 'answer', request.answer)
+elseif redis.call('HEXISTS', record, 'job_id') == 0 then redis.call('DEL', record) end
+return {'ok'}

@@ -1,0 +1,182 @@
+"""`Idempotency-Key`: the same call twice is done once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from flask import Flask, g
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.idempotency import HEADER, REPLAYED
+from app.services import Services
+from fleet.models import Job, Volume
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.volumes import VolumeRepository
+from fleet.settings import Settings
+from fleet.store import Client, connect
+from tests.app.conftest import VOLUME, Api
+from tests.support.at_once import at_once
+
+PORT = {"ip": "127.0.0.1", "port": 4000}
+SERVER = {"internal_id": "game", "image": "debian:12", "volume_id": VOLUME, "startup_command": "./run"}
+SAME_CALL_SECONDS = 24 * 3600
+
+
+class ProcessDied(BaseException):
+    """What no handler catches, as if the process was gone."""
+
+
+def send(api: Api, path: str, body: Any, key: str = "k1", **more: Any) -> TestResponse:
+    return api.post(path, body, headers={HEADER: key}, **more)
+
+
+def let_leases_run_out(store: Client) -> None:
+    """Make it look as if all calls under way had died some time ago."""
+    store.delete(*store.keys("lightd:idempotency_lease:*"))
+
+
+@pytest.fixture
+def dying(settings: Settings, api: Api, volume: Volume) -> Api:
+    """The same API in a process that dies after a job was recorded, before it is answered."""
+
+    def die(_job: Job) -> None:
+        raise ProcessDied
+
+    return Api(create_app(settings, connect(settings), die).test_client(), api.token)
+
+
+def test_the_same_call_is_answered_with_its_first_answer(api: Api) -> None:
+    first, second = send(api, "/network/ports", PORT), send(api, "/network/ports", PORT)
+    assert (first.status_code, first.data) == (second.status_code, second.data)
+    assert first.status_code == 200
+    assert (first.headers.get(REPLAYED), second.headers.get(REPLAYED)) == (None, "true")
+    assert api.post("/network/ports", PORT).status_code == 400
+
+
+def test_a_container_is_created_once(api: Api, volume: Volume, dispatched: list[Job]) -> None:
+    answers = [send(api, "/containers", SERVER).json for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert len(dispatched) == 1
+
+
+def test_a_refusal_is_an_answer_too(api: Api) -> None:
+    first = send(api, "/containers/nobody/start", None)
+    assert (first.status_code, first.data) == (404, send(api, "/containers/nobody/start", None).data)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/network/ports", {**PORT, "port": 4001}), ("/network/ports/bulk-delete", PORT)]
+)
+def test_another_request_under_the_same_key_is_a_conflict(api: Api, path: str, body: Any) -> None:
+    send(api, "/network/ports", PORT)
+    refused = send(api, path, body)
+    assert (refused.status_code, refused.json["code"]) == (409, "idempotency_key_reused")
+    assert api.get("/network/ports/127.0.0.1/4001").status_code == 404
+
+
+def test_a_key_belongs_to_its_token(api: Api, offered: Services) -> None:
+    send(api, "/network/ports", PORT)
+    other = Api(api.client, offered.tokens.issue(60)[0])
+    assert send(other, "/network/ports", {**PORT, "port": 4001}).status_code == 200
+
+
+def test_a_key_is_kept_for_a_day(api: Api, store: Client) -> None:
+    send(api, "/network/ports", PORT)
+    (record,) = store.keys("lightd:idempotency:*")
+    assert SAME_CALL_SECONDS - 60 < store.ttl(record) <= SAME_CALL_SECONDS
+
+
+def test_neither_key_nor_body_nor_token_is_kept_in_the_store(api: Api, store: Client) -> None:
+    send(api, "/network/ports", PORT, key="recognisable-key")
+    (record,) = store.keys("lightd:idempotency:*")
+    kept = f"{record} {store.hgetall(record)}"
+    assert "recognisable" not in kept
+    assert api.token.removeprefix("lightd_") not in kept
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\tb", "\xe9"])
+def test_a_strange_key_is_refused(api: Api, key: str) -> None:
+    refused = send(api, "/network/ports", PORT, key=key)
+    assert (refused.status_code, refused.json["code"]) == (400, "invalid_idempotency_key")
+
+
+def test_tokens_are_made_anew_each_time(api: Api) -> None:
+    made = [send(api, "/auth/tokens", {"ttl": "1h"}).json["token"] for _ in range(2)]
+    assert made[0] != made[1]
+
+
+def test_only_posts_look_at_a_key(api: Api) -> None:
+    assert [api.get("/volumes", headers={HEADER: "\xe9"}).status_code for _ in range(2)] == [200, 200]
+
+
+def test_an_answer_that_says_try_again_is_not_kept(application: Flask, api: Api) -> None:
+    statuses = iter([503, 429, 200, 500])
+    application.add_url_rule("/try", "try", lambda: ({"by": g.request_id}, next(statuses)), methods=["POST"])
+    answers = [send(api, "/try", None).status_code for _ in range(4)]
+    assert answers == [503, 429, 200, 200]
+
+
+def test_of_calls_at_the_same_time_one_is_done_and_all_get_its_answer(
+    application: Flask, api: Api, volume: Volume, dispatched: list[Job]
+) -> None:
+    def call() -> TestResponse:
+        return send(Api(application.test_client(), api.token), "/containers", SERVER)
+
+    answers = at_once([partial(call) for _ in range(6)])
+    assert {(answer.status_code, answer.data) for answer in answers} == {(200, answers[0].data)}
+    assert len(dispatched) == 1
+
+
+def test_a_first_call_that_takes_long_is_told_with_a_time_to_try_again(
+    offered: Services, api: Api, dying: Api, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.idempotency._PATIENCE_SECONDS", 0.2)
+    with pytest.raises(ProcessDied):
+        send(dying, "/containers", SERVER)
+    refused = send(api, "/containers", SERVER)
+    assert (refused.status_code, refused.json["code"]) == (409, "idempotency_in_progress")
+    assert refused.headers["Retry-After"] == "1"
+
+
+def test_a_creation_whose_process_died_before_its_answer_is_answered_with_its_job(
+    offered: Services, api: Api, dying: Api, store: Client
+) -> None:
+    with pytest.raises(ProcessDied):
+        send(dying, "/containers", SERVER)
+    let_leases_run_out(store)
+    answer = send(api, "/containers", SERVER)
+    job_id = offered.containers.get("game").job_id
+    created = {"message": "Container creation started", "internal_id": "game", "state": "installing", "job_id": job_id}
+    assert (answer.status_code, answer.json) == (200, created)
+
+
+def test_a_creation_whose_process_died_before_it_did_anything_is_done(
+    api: Api, volume: Volume, store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise ProcessDied
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContainerRepository, "create", die)
+        with pytest.raises(ProcessDied):
+            send(api, "/containers", SERVER)
+    let_leases_run_out(store)
+    assert send(api, "/containers", SERVER).json["message"] == "Container creation started"
+
+
+def test_a_call_that_may_have_been_done_is_neither_repeated_nor_locked(
+    api: Api, volume: Volume, store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise ProcessDied
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VolumeRepository, "save", die)
+        with pytest.raises(ProcessDied):
+            send(api, "/volumes", {"size": 16})
+    let_leases_run_out(store)
+    refused = send(api, "/volumes", {"size": 16})
+    assert (refused.status_code, refused.json["code"]) == (409, "idempotency_interrupted")
