@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 
 from bench.figures import milliseconds, show
+from storage.volumes.layout import image_path
 from tests.storage.conftest import VOLUME_ID, host_settings
 from tests.storage.files_process import FilesProcess, UnixConnection, running_files_process
 
@@ -18,14 +20,13 @@ ROUNDS = 15
 
 def main() -> None:
     """Print one row for each kind of call."""
+    for allocation in ("sparse", "full"):
+        with (
+            host_settings() as settings,
+            running_files_process(replace(settings, volume_allocation=allocation)) as files,
+        ):
+            measure_making(files)
     with host_settings() as settings, running_files_process(settings) as files:
-        made = []
-        for _ in range(ROUNDS):
-            started = time.monotonic()
-            files.call("POST", BASE, {"size_mb": 1024})
-            made.append(time.monotonic() - started)
-            files.call("DELETE", BASE)
-        show("make a volume of 1 GB", milliseconds(made), "300 ms")
         files.call("POST", BASE, {"size_mb": 1024})
         folder = settings.data / "volumes" / VOLUME_ID / "many"
         folder.mkdir()
@@ -36,6 +37,23 @@ def main() -> None:
         measure_writes(files, connection)
         measure_transfers(files, connection)
         connection.close()
+
+
+def measure_making(files: FilesProcess) -> None:
+    """Volumes of 1 GB, one after the other, and what an empty one of 10 GB takes."""
+    made = []
+    for _ in range(ROUNDS):
+        started = time.monotonic()
+        files.call("POST", BASE, {"size_mb": 1024})
+        made.append(time.monotonic() - started)
+        files.call("DELETE", BASE)
+    allocation = files.settings.volume_allocation
+    show(f"make a volume of 1 GB, {allocation}", milliseconds(made), "300 ms")
+    if allocation == "sparse":
+        files.call("POST", BASE, {"size_mb": 10 * 1024})
+        os.sync()
+        taken_bytes = image_path(files.settings, VOLUME_ID).stat().st_blocks * 512
+        show("an empty sparse volume of 10 GB takes", f"{taken_bytes / 2**20:.1f} MB", "25 MB")
 
 
 def measure_listing(files: FilesProcess, connection: UnixConnection) -> None:

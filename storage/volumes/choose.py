@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +12,13 @@ from fleet.settings import Settings
 from storage.volumes.directory import DirectoryDriver
 from storage.volumes.disk import allocate, run
 from storage.volumes.driver import MEBIBYTE, QuotaDriver
+from storage.volumes.layout import probe_lock_path
+from storage.volumes.locks import locked
 from storage.volumes.loop import LoopDriver
 from storage.volumes.mounts import is_mounted, mount_image, unmount
 
 _PROBE_BYTES = MEBIBYTE
+_PROBE = "probe-"
 
 
 def driver_named(settings: Settings, name: str) -> QuotaDriver:
@@ -26,13 +30,23 @@ def chosen_driver_name(settings: Settings) -> str:
     """The driver for new volumes: as set, or for `auto` the loop driver where a trial mount works."""
     if settings.volume_driver != "auto":
         return settings.volume_driver
-    return LoopDriver.name if _loop_mounts_work(settings.run_folder) else DirectoryDriver.name
+    return LoopDriver.name if _loop_mounts_work(settings) else DirectoryDriver.name
+
+
+def sweep_probes(settings: Settings) -> None:
+    """Remove trial mounts that a crash left."""
+    with locked(probe_lock_path(settings)):
+        for left in settings.run_folder.glob(f"{_PROBE}*"):
+            unmount(left / "mount", detach=True)
+            shutil.rmtree(left)
 
 
 @lru_cache(maxsize=8)
-def _loop_mounts_work(run_folder: Path) -> bool:
-    run_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="probe-", dir=run_folder) as name:
+def _loop_mounts_work(settings: Settings) -> bool:
+    with (
+        locked(probe_lock_path(settings)),
+        tempfile.TemporaryDirectory(prefix=_PROBE, dir=settings.run_folder) as name,
+    ):
         image, folder = Path(name) / "image", Path(name) / "mount"
         folder.mkdir()
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fleet.errors import Conflict, Unavailable
 from fleet.settings import Settings
 from storage.volumes.driver import MEBIBYTE
+from storage.volumes.locks import held_by_this_thread
 
 _COMMAND_SECONDS = 300
 
@@ -42,11 +43,23 @@ def allocate(path: Path, size_bytes: int, *, full: bool) -> None:
         os.close(fd)
 
 
-def run(*command: str | Path, accepted: tuple[int, ...] = (0,)) -> str:
-    """Run a system command; raises Unavailable with its last words when it fails, is missing or hangs."""
+def run(
+    *command: str | Path, accepted: tuple[int, ...] = (0,), timeout_seconds: float | None = _COMMAND_SECONDS
+) -> str:
+    """Run a system command; raises Unavailable with its last words when it fails, is missing or hangs.
+
+    One that must not be ended half-way, whatever it takes, has no `timeout_seconds`.
+    """
     arguments = [str(part) for part in command]
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=_COMMAND_SECONDS)
+        done = subprocess.run(
+            arguments,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            pass_fds=held_by_this_thread(),
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"The host could not run {arguments[0]}: {error}") from error
     if done.returncode not in accepted:

@@ -59,5 +59,8 @@ class QuotaDriver(Protocol):
     def resize(self, volume_id: str, old_mb: int, size_mb: int) -> None:
         """Change the size; raises Conflict when the content does not fit, or the volume is in use and would shrink."""
 
+    def settle(self, volume_id: str, size_mb: int) -> int:
+        """Finish a resize that a crash interrupted; the size in MB that the volume has now. It is mounted already."""
+
     def room(self, volume_id: str, size_mb: int) -> Room | None:
         """What this process must count while writing; None when the kernel does it."""

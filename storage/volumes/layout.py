@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from fleet.errors import NotFound
@@ -33,6 +34,11 @@ def image_path(settings: Settings, volume_id: str) -> Path:
     return volumes_folder(settings) / ".images" / f"{checked_id(volume_id)}.img"
 
 
+def resizing_path(settings: Settings, volume_id: str) -> Path:
+    """Says, while it exists, that the image and its file system may have different sizes."""
+    return image_path(settings, volume_id).with_suffix(".resizing")
+
+
 def meta_path(settings: Settings, volume_id: str) -> Path:
     """The file that tells what this volume is, for recovery."""
     return volumes_folder(settings) / ".meta" / f"{checked_id(volume_id)}.json"
@@ -45,4 +51,21 @@ def trash_path(settings: Settings, volume_id: str) -> Path:
 
 def lock_path(settings: Settings, volume_id: str) -> Path:
     """The file whose lock makes one process alone work on the volume itself."""
-    return settings.run_folder / "locks" / f"volume-{checked_id(volume_id)}.lock"
+    return _locks_folder(settings) / f"volume-{checked_id(volume_id)}.lock"
+
+
+def locked_volumes(settings: Settings) -> Iterator[str]:
+    """The ids of all volumes that have a lock file."""
+    for path in _locks_folder(settings).glob("volume-*.lock"):
+        volume_id = path.stem.removeprefix("volume-")
+        if _VOLUME_ID.fullmatch(volume_id):
+            yield volume_id
+
+
+def probe_lock_path(settings: Settings) -> Path:
+    """The file whose lock keeps a trial mount from being swept."""
+    return _locks_folder(settings) / "probe.lock"
+
+
+def _locks_folder(settings: Settings) -> Path:
+    return settings.run_folder / "locks"

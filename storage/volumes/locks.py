@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from fleet.errors import Conflict
 
 _RETRY_SECONDS = 0.02
+_thread = threading.local()
 
 
 @contextmanager
@@ -26,10 +28,23 @@ def locked(path: Path, *, shared: bool = False, timeout_seconds: float = 15) -> 
         if time.monotonic() > deadline:
             raise Conflict("The volume is busy with another operation; try again when it is done.", code="volume_busy")
         time.sleep(_RETRY_SECONDS)
+    outer = held_by_this_thread()
+    _thread.held = (*outer, fd)
     try:
         yield
     finally:
+        _thread.held = outer
         os.close(fd)
+
+
+def held_by_this_thread() -> tuple[int, ...]:
+    """Descriptors of the locks that this thread holds. Commands it runs inherit them.
+
+    A command outlives its parent's SIGKILL. While it still works on an image the lock stays held through its copy, so
+    nobody mounts or repairs that image under it.
+    """
+    held: tuple[int, ...] = getattr(_thread, "held", ())
+    return held
 
 
 def _locked_fd(path: Path, kind: int) -> int | None:

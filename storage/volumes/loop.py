@@ -12,7 +12,7 @@ from fleet.settings import Settings
 from storage.room import Room
 from storage.volumes.disk import allocate, check_disk_floor, run
 from storage.volumes.driver import MEBIBYTE, Usage
-from storage.volumes.layout import image_path, volume_path
+from storage.volumes.layout import image_path, resizing_path, volume_path
 from storage.volumes.mounts import (
     is_live,
     is_mounted,
@@ -27,6 +27,7 @@ from storage.volumes.mounts import (
 # What an empty sparse image takes, for the check of the disk floor.
 _EMPTY_IMAGE_BYTES = 32 * MEBIBYTE
 _BYTES_PER_INODE = 8192
+_BLOCK_BYTES = 4096
 _CORRECTED = (0, 1)
 
 
@@ -63,7 +64,7 @@ class LoopDriver:
             allocate(image, image.stat().st_size, full=True)
         if not is_mounted(folder):
             if not is_live(image):
-                run("e2fsck", "-p", image, accepted=_CORRECTED)
+                self._repair(volume_id)
             self._mount(volume_id)
         return folder
 
@@ -76,6 +77,7 @@ class LoopDriver:
         folder = volume_path(self._settings, volume_id)
         unmount(folder, detach=True)
         image_path(self._settings, volume_id).unlink(missing_ok=True)
+        resizing_path(self._settings, volume_id).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             folder.rmdir()
 
@@ -88,9 +90,21 @@ class LoopDriver:
     def resize(self, volume_id: str, old_mb: int, size_mb: int) -> None:
         """Grow while mounted where the kernel lets us, else, and to shrink, unmounted; raises Conflict when in use."""
         if size_mb >= old_mb:
+            check_disk_floor(self._settings, (size_mb - old_mb) * MEBIBYTE if self._full else 0)
             self._grow(volume_id, old_mb, size_mb)
         else:
             self._shrink(volume_id, size_mb)
+
+    def settle(self, volume_id: str, size_mb: int) -> int:  # noqa: ARG002 (the image tells)
+        """The image's own size counts: it grows before its file system does, and shrinks after it.
+
+        Where a mounted file system may not grow, it does so the next time it is mounted.
+        """
+        mark = resizing_path(self._settings, volume_id)
+        if mark.exists() and may_resize_mounted():
+            _fill_mounted(volume_path(self._settings, volume_id))
+            mark.unlink()
+        return image_path(self._settings, volume_id).stat().st_size // MEBIBYTE
 
     def room(self, volume_id: str, size_mb: int) -> Room | None:  # noqa: ARG002 (nothing to count)
         """None: the kernel counts."""
@@ -100,7 +114,8 @@ class LoopDriver:
         uid, gid = self._settings.owner
         # nodiscard: the image is all zeros, and discarding would give its disk space away again.
         extended = f"nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner={uid}:{gid}"
-        run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-i", str(_BYTES_PER_INODE), "-E", extended, image)
+        sizes = ("-b", str(_BLOCK_BYTES), "-m", "0", "-i", str(_BYTES_PER_INODE))
+        run("mkfs.ext4", "-q", "-F", *sizes, "-E", extended, image)
 
     def _mount(self, volume_id: str) -> Path:
         folder = volume_path(self._settings, volume_id)
@@ -111,30 +126,49 @@ class LoopDriver:
         return folder
 
     def _grow(self, volume_id: str, old_mb: int, size_mb: int) -> None:
-        check_disk_floor(self._settings, (size_mb - old_mb) * MEBIBYTE if self._full else 0)
-        image = image_path(self._settings, volume_id)
-        folder = volume_path(self._settings, volume_id)
+        image, mark = image_path(self._settings, volume_id), resizing_path(self._settings, volume_id)
         if may_resize_mounted():
-            allocate(image, size_mb * MEBIBYTE, full=self._full)
-            device = loop_device(folder)
-            reread_size(device)
-            run("resize2fs", device)
+            self._lengthen(volume_id, old_mb, size_mb)
+            _fill_mounted(volume_path(self._settings, volume_id))
+            mark.unlink()
         else:
             with self._unmounted(volume_id, "this host lets nobody (CAP_SYS_RESOURCE) grow one that is in use"):
-                allocate(image, size_mb * MEBIBYTE, full=self._full)
-                run("e2fsck", "-f", "-p", image, accepted=_CORRECTED)
-                run("resize2fs", image)
+                self._lengthen(volume_id, old_mb, size_mb)
+                _fill(image)
+                mark.unlink()
         # New tables are zeroed by discarding, which made holes again.
         allocate(image, size_mb * MEBIBYTE, full=self._full)
 
+    def _lengthen(self, volume_id: str, old_mb: int, size_mb: int) -> None:
+        """Make the image larger, or leave it as it was: its size says how large the volume is."""
+        image, mark = image_path(self._settings, volume_id), resizing_path(self._settings, volume_id)
+        mark.touch()
+        try:
+            allocate(image, size_mb * MEBIBYTE, full=self._full)
+        except BaseException:
+            os.truncate(image, old_mb * MEBIBYTE)
+            mark.unlink()
+            raise
+
+    def _repair(self, volume_id: str) -> None:
+        """Check a file system that nobody has mounted, and finish the resize that a crash interrupted."""
+        image, mark = image_path(self._settings, volume_id), resizing_path(self._settings, volume_id)
+        if mark.exists():
+            _fill(image)
+            mark.unlink()
+        else:
+            run("e2fsck", "-p", image, accepted=_CORRECTED)
+
     def _shrink(self, volume_id: str, size_mb: int) -> None:
-        image = image_path(self._settings, volume_id)
+        image, mark = image_path(self._settings, volume_id), resizing_path(self._settings, volume_id)
         with self._unmounted(volume_id, "one in use cannot become smaller"):
             run("e2fsck", "-f", "-p", image, accepted=_CORRECTED)
             if _smallest_mb(image) > size_mb:
                 raise Conflict(f"The volume's content does not fit into {size_mb} MB.", code="does_not_fit")
-            run("resize2fs", image, f"{size_mb}M")
+            mark.touch()
+            run("resize2fs", image, f"{size_mb}M", timeout_seconds=None)
             os.truncate(image, size_mb * MEBIBYTE)
+            mark.unlink()
 
     @contextmanager
     def _unmounted(self, volume_id: str, reason: str) -> Iterator[None]:
@@ -150,9 +184,21 @@ class LoopDriver:
             self._mount(volume_id)
 
 
+def _fill(image: Path) -> None:
+    """Make a file system that nobody has mounted as large as its image."""
+    run("e2fsck", "-f", "-p", image, accepted=_CORRECTED)
+    run("resize2fs", image, timeout_seconds=None)
+
+
+def _fill_mounted(folder: Path) -> None:
+    device = loop_device(folder)
+    reread_size(device)
+    run("resize2fs", device)
+
+
 def _smallest_mb(image: Path) -> int:
     """What resize2fs thinks the file system can be shrunk to, in MB rounded up."""
     words = run("resize2fs", "-P", image).split()
     if not words or not words[-1].isdigit():
         raise NotFound("resize2fs did not say how small the volume can be.")
-    return -(-int(words[-1]) * 4096 // MEBIBYTE)
+    return -(-int(words[-1]) * _BLOCK_BYTES // MEBIBYTE)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fleet.errors import Unavailable
 from fleet.settings import Settings
-from storage.volumes.layout import meta_path, volumes_folder
+from storage.volumes.layout import locked_volumes, meta_path, volumes_folder
+
+_UNWRITTEN = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def write_meta(settings: Settings, meta: VolumeMeta) -> None:
     """Replace a volume's file at once, and make sure it is on disk."""
     path = meta_path(settings, meta.volume_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
+    fresh = path.with_suffix(_UNWRITTEN)
     with fresh.open("w") as file:
         json.dump(asdict(meta), file, indent=1)
         file.flush()
@@ -51,15 +53,25 @@ def write_meta(settings: Settings, meta: VolumeMeta) -> None:
 
 def remove_meta(settings: Settings, volume_id: str) -> None:
     """Forget a volume; fine when it is forgotten already."""
-    path = meta_path(settings, volume_id)
-    path.with_suffix(".new").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    remove_unwritten_meta(settings, volume_id)
+    meta_path(settings, volume_id).unlink(missing_ok=True)
+
+
+def remove_unwritten_meta(settings: Settings, volume_id: str) -> None:
+    """Remove what a crash left of a file that was being replaced."""
+    meta_path(settings, volume_id).with_suffix(_UNWRITTEN).unlink(missing_ok=True)
 
 
 def known_volumes(settings: Settings) -> Iterator[str]:
     """The ids of all volumes that have a file."""
     for path in sorted((volumes_folder(settings) / ".meta").glob("*.json")):
         yield path.stem
+
+
+def begun_volumes(settings: Settings) -> list[str]:
+    """The ids of all volumes that have a file, one that was being written, or a lock: also what a crash left of one."""
+    metas = (volumes_folder(settings) / ".meta").glob("*")
+    return sorted({path.stem for path in metas} | set(locked_volumes(settings)))
 
 
 def _sync_folder(folder: Path) -> None:

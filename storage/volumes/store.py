@@ -13,11 +13,19 @@ from fleet.errors import Invalid, LightdError, NotFound
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
 from storage.staging import sweep_staging
-from storage.volumes.choose import chosen_driver_name, driver_named
+from storage.volumes.choose import chosen_driver_name, driver_named, sweep_probes
 from storage.volumes.driver import QuotaDriver, Usage
 from storage.volumes.layout import checked_id, lock_path, volume_path, volumes_folder
 from storage.volumes.locks import locked
-from storage.volumes.meta import VolumeMeta, known_volumes, read_meta, remove_meta, write_meta
+from storage.volumes.meta import (
+    VolumeMeta,
+    begun_volumes,
+    known_volumes,
+    read_meta,
+    remove_meta,
+    remove_unwritten_meta,
+    write_meta,
+)
 
 SMALLEST_MB = 16
 _log = logging.getLogger(__name__)
@@ -97,16 +105,16 @@ class Volumes:
         if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
             raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
         with self._alone(volume_id):
-            meta = self.get(volume_id)
+            meta = self._settled(self.get(volume_id))
             driver = self._driver(meta)
-            driver.ensure_mounted(volume_id)
             driver.resize(volume_id, meta.size_mb, size_mb)
             write_meta(self._settings, replace(meta, size_mb=size_mb))
             return driver.usage(volume_id, size_mb)
 
     def restore_all(self) -> None:
         """After a start: finish what a crash interrupted, mount what is not mounted; problems are logged."""
-        for volume_id in list(known_volumes(self._settings)):
+        sweep_probes(self._settings)
+        for volume_id in begun_volumes(self._settings):
             try:
                 self._restore(volume_id)
             except (LightdError, OSError) as error:
@@ -114,15 +122,29 @@ class Volumes:
 
     def _restore(self, volume_id: str) -> None:
         with self._alone(volume_id):
+            remove_unwritten_meta(self._settings, volume_id)
             meta = read_meta(self._settings, volume_id)
-            if meta is None:
-                return
-            if not meta.ready:
+            if meta is not None and not meta.ready:
                 self._undo(meta)
+                meta = None
+            if meta is None:
+                lock_path(self._settings, volume_id).unlink(missing_ok=True)
                 return
-            folder = self._driver(meta).ensure_mounted(volume_id)
-            with opened_root(folder, self._settings.owner) as root:
+            self._settled(meta)
+            with opened_root(volume_path(self._settings, volume_id), self._settings.owner) as root:
                 sweep_staging(root)
+
+    def _settled(self, meta: VolumeMeta) -> VolumeMeta:
+        """The volume, mounted and with the size that it has after an interrupted resize. Needs the lock."""
+        driver = self._driver(meta)
+        driver.ensure_mounted(meta.volume_id)
+        size_mb = driver.settle(meta.volume_id, meta.size_mb)
+        if size_mb == meta.size_mb:
+            return meta
+        _log.warning("volume %s was being resized: it has %d MB now", meta.volume_id, size_mb)
+        settled = replace(meta, size_mb=size_mb)
+        write_meta(self._settings, settled)
+        return settled
 
     def _make(self, volume_id: str, size_mb: int) -> VolumeMeta:
         folder = volumes_folder(self._settings)

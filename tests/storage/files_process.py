@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,20 +83,21 @@ class FilesProcess:
 
 
 @contextmanager
-def running_files_process(settings: Settings) -> Iterator[FilesProcess]:
-    """Start it, wait until it answers, end it at the end."""
+def running_files_process(settings: Settings, *, through: Sequence[str] = ()) -> Iterator[FilesProcess]:
+    """Start it, by the command `through` where one is given; wait until it answers, end it at the end."""
     variables = {
         "LIGHTD_DATA": str(settings.data),
         "LIGHTD_NODE": settings.node,
         "LIGHTD_DISK_FLOOR_MB": str(settings.disk_floor_mb),
         "LIGHTD_VOLUME_DRIVER": settings.volume_driver,
+        "LIGHTD_VOLUME_ALLOCATION": settings.volume_allocation,
         "LIGHTD_LOG_LEVEL": "debug",
     }
     log = settings.data / "files.log"
     command = [sys.executable, "-m", "gunicorn", "-c", "storage/server/gunicorn_settings.py"]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, "storage.server:create_app()"],
+            [*through, *command, "storage.server:create_app()"],
             cwd=REPOSITORY,
             env={**os.environ, **variables},
             stdout=output,

@@ -1,0 +1,45 @@
+"""A host on which nothing can be mounted, as inside an unprivileged container: volumes are plain directories there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from storage.volumes import volume_path
+from tests.storage.conftest import VOLUME_ID, host_settings
+from tests.storage.files_process import FilesProcess, running_files_process
+
+BASE = f"/volumes/{VOLUME_ID}"
+MEBIBYTE = 1024 * 1024
+WITHOUT_MOUNTING = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[FilesProcess]:
+    """A files process that chooses its driver itself, and to which the kernel denies every mount."""
+    with (
+        host_settings() as settings,
+        running_files_process(replace(settings, volume_driver="auto"), through=WITHOUT_MOUNTING) as process,
+    ):
+        yield process
+
+
+def test_a_volume_is_a_directory_and_says_so(files: FilesProcess) -> None:
+    made = files.call("POST", BASE, {"size_mb": 16})
+    assert (made.status, made.json["quota_driver"]) == (201, "directory")
+    assert not os.path.ismount(volume_path(files.settings, VOLUME_ID))
+
+
+def test_its_size_is_checked_for_what_is_written_through_us(files: FilesProcess) -> None:
+    files.call("POST", BASE, {"size_mb": 16})
+    assert files.call("PUT", f"{BASE}/upload?path=fits", raw=bytes(10 * MEBIBYTE)).status == 200
+    refused = files.call("PUT", f"{BASE}/upload?path=too-much", raw=bytes(10 * MEBIBYTE))
+    assert (refused.status, refused.json["code"]) == (413, "quota_exceeded")
+    assert os.listdir(volume_path(files.settings, VOLUME_ID)) == ["fits"]
+    grown = files.call("POST", f"{BASE}/resize", {"size_mb": 32})
+    assert (grown.status, grown.json["size_mb"]) == (200, 32)
+    assert files.call("PUT", f"{BASE}/upload?path=fits-now", raw=bytes(10 * MEBIBYTE)).status == 200
+    assert files.call("POST", f"{BASE}/resize", {"size_mb": 16}).status == 409
