@@ -166,7 +166,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Docker host as its agent last described it."""
+    """A Docker host as its agent last described it; one that `must_recover` does not go by this store's contents."""
 
     id: str
     files_address: str
@@ -174,6 +174,7 @@ class Node:
     cpus: int
     memory_bytes: int
     engine_version: str
+    must_recover: bool = False
 
 
 def port_member(ip: str, port: int, protocol: str) -> str:

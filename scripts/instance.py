@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleet.repositories.nodes import RECOVER
 from fleet.settings import Settings
 from scripts import instance_lock, plan
 
 _HTTP_SECONDS = 5
+
+STORE_UNKNOWN = (
+    "The store is empty or another one than this host knows, so nothing on this host is changed: "
+    "bring the old store back, or run `./lightd recover`."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ def readiness(settings: Settings) -> Readiness:
         connection.close()
     missing = tuple(str(name) for name in body.get("missing", []))
     own = [name for name in missing if name.split("/")[0] == settings.node]
+    if f"{settings.node}/{RECOVER}" in missing:
+        return Readiness(False, missing, STORE_UNKNOWN)
     if answer.status == http.HTTPStatus.OK and not own:
         return Readiness(True, missing, "ready")
     reason = ", ".join(missing) or str(body.get("error", f"status {answer.status}"))

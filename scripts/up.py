@@ -115,6 +115,8 @@ def _wait_ready(settings: Settings, supervisor_ended: Callable[[], int | None]) 
     while not (state := instance.readiness(settings)).ready:
         if supervisor_ended() is not None:
             raise Failure(f"The supervisor ended; read {log_folder(settings.data) / 'supervisor.log'}.")
+        if state.answer == instance.STORE_UNKNOWN:
+            raise Failure(state.answer)
         if time.monotonic() > deadline:
             raise _not_ready(settings, state)
         time.sleep(_POLL_SECONDS)

@@ -45,6 +45,10 @@ class ContainerRepository:
             raise NotFound("Container not found", code="container_not_found")
         return _from_fields(fields)
 
+    def exists(self, container_id: str) -> bool:
+        """Whether there is a record of this container."""
+        return bool(self._redis.exists(key("container", container_id)))
+
     def page(self, after: str = "", limit: int = 100) -> tuple[list[Container], str | None]:
         """Up to `limit` containers by name after `after`, and the name to go on from if there may be more."""
         first = f"({after}" if after else "-"

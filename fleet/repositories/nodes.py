@@ -13,6 +13,7 @@ from fleet.models import Node
 from fleet.store import Client
 
 QUEUES = ("quick", "long")
+RECOVER = "recover"
 _BEAT_SECONDS = 20
 
 
@@ -26,7 +27,7 @@ class NodeRepository:
     def announce(self, node: Node) -> None:
         """A host's sign of life with its description."""
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key("node", node.id), mapping=asdict(node))
+            pipe.hset(key("node", node.id), mapping=asdict(node) | {"must_recover": "1" if node.must_recover else ""})
             pipe.sadd(key("nodes"), node.id)
             pipe.execute()
 
@@ -43,26 +44,36 @@ class NodeRepository:
         return time.time() - node.last_seen < self._timeout_seconds
 
     def online(self, name: str) -> Node:
-        """The host of this name; raises Unavailable, naming it, unless it is online."""
+        """The host of this name; raises Unavailable, naming it, unless it is online and goes by this store."""
         fields = self._redis.hgetall(key("node", name))
         if not fields or not self.is_online(_from_fields(fields)):
             raise Unavailable(f"Node {name} is offline; its containers run on, try again later.", code="node_offline")
-        return _from_fields(fields)
+        node = _from_fields(fields)
+        if node.must_recover:
+            raise Unavailable(
+                f"Node {name} does not know this store and changes nothing; run `./lightd recover` on it.",
+                code="node_must_recover",
+            )
+        return node
 
     def choose(self) -> Node:
         """An online host for a new volume; raises Unavailable when there is none."""
         for node in self.every():
-            if self.is_online(node):
+            if self.is_online(node) and not node.must_recover:
                 return node
         raise Unavailable("No node is online; start one with ./lightd up.", code="no_node_online")
 
     def missing(self) -> list[str]:
-        """What is silent: hosts by name, and `name/queue` for a queue that nobody consumes."""
+        """What is silent: hosts by name, and `name/queue` for a queue that nobody consumes.
+
+        `name/recover` is a host that waits for `./lightd recover`, because it does not know this store.
+        """
         silent = []
         for node in self.every():
             if not self.is_online(node):
                 silent.append(node.id)
                 continue
+            silent += [f"{node.id}/{RECOVER}"] if node.must_recover else []
             beats = self._redis.mget([key("beat", node.id, queue) for queue in QUEUES])
             silent += [f"{node.id}/{queue}" for queue, beat in zip(QUEUES, beats, strict=True) if not beat]
         return silent
@@ -85,4 +96,5 @@ def _from_fields(fields: dict[str, Any]) -> Node:
         cpus=int(fields["cpus"]),
         memory_bytes=int(fields["memory_bytes"]),
         engine_version=fields["engine_version"],
+        must_recover=fields.get("must_recover") == "1",
     )

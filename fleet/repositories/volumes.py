@@ -43,6 +43,10 @@ class VolumeRepository:
             raise Conflict(f"The volume id {text} fits {len(volumes)} volumes; give more digits.", code="ambiguous_id")
         return volumes[0]
 
+    def exists(self, volume_id: str) -> bool:
+        """Whether there is a record of this volume, in whatever state."""
+        return bool(self._redis.exists(key("volume", volume_id)))
+
     def page(self, after: str = "", limit: int = 100) -> tuple[list[Volume], str | None]:
         """Up to `limit` ready volumes by id after `after`, and the id to go on from if there may be more."""
         first = f"({after}" if after else "-"

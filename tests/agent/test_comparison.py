@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.errors import NotFound
+from fleet.errors import NotFound, Unavailable
+from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.repositories.jobs import new_job
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from worker.known_store import KnownStore
 
 pytestmark = pytest.mark.engine
 
@@ -82,17 +84,44 @@ def test_what_a_forgotten_container_left_in_the_engine_is_removed(bench: Bench) 
     eventually(lambda: bench.runtime.inspect(bench.engine_name("left")) is None, within_seconds=15, what="the removal")
 
 
-def test_nothing_is_deleted_when_the_store_is_not_the_one_that_was_known(bench: Bench) -> None:
+def test_in_an_emptied_store_the_agent_changes_nothing_and_asks_for_recover(bench: Bench) -> None:
     bench.install("precious", "sleep 60")
     bench.do("precious", Action.START)
     bench.start_agent()
-    eventually((bench.settings.data / "generation").exists, within_seconds=10, what="the first comparison")
-    bench.kill_agent()
+    eventually((bench.settings.data / "generation").exists, within_seconds=15, what="the first comparison")
+    bench.await_agent()
+
     bench.stores.record.flushall()
+    eventually(lambda: "./lightd recover" in bench.log_text(), within_seconds=15, what="the sentence about it")
+    eventually(lambda: f"{bench.node}/recover" in bench.nodes.missing(), within_seconds=15, what="its call for help")
+    with pytest.raises(Unavailable, match="recover"):
+        bench.nodes.online(bench.node)
+    bench.kill_agent()
     bench.start_agent()
-    eventually(lambda: "will be deleted" in bench.log_text(), within_seconds=10, what="the sentence about it")
     bench.await_agent()
     found = bench.runtime.inspect(bench.engine_name("precious"))
     assert found and found.running
     with pytest.raises(NotFound):
         bench.record("precious")
+
+
+def test_orders_of_a_foreign_store_kill_nobody(bench: Bench) -> None:
+    bench.install("precious", "sleep 60")
+    bench.do("precious", Action.START)
+    KnownStore(bench.nodes, bench.settings.data).accept()
+    bench.stores.record.set(key("generation"), "foreign")
+    bench.begin("precious", Action.KILL, queue="agent")
+    bench.start_agent()
+    eventually(lambda: "was dropped" in bench.log_text(), within_seconds=15, what="the dropped order")
+    found = bench.runtime.inspect(bench.engine_name("precious"))
+    assert found and found.running
+
+
+def test_a_host_that_holds_containers_does_not_take_an_empty_store_for_its_first(bench: Bench) -> None:
+    bench.install("precious", "sleep 60")
+    bench.stores.record.flushall()
+    bench.start_agent()
+    eventually(lambda: "./lightd recover" in bench.log_text(), within_seconds=15, what="the sentence about it")
+    bench.await_agent()
+    assert bench.runtime.inspect(bench.engine_name("precious"))
+    assert not (bench.settings.data / "generation").exists()

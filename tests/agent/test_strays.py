@@ -8,8 +8,10 @@ import pytest
 
 from fleet.models import Limits
 from fleet.repositories.nodes import NodeRepository
+from fleet.settings import Settings
 from tests.fleet.conftest import NODE, Record, record
 from worker.agent.strays import Strays
+from worker.known_store import KnownStore
 from worker.runtime.base import LABEL_DATA, LABEL_ID, LABEL_NODE, ContainerPlan
 from worker.runtime.memory import MemoryRuntime
 
@@ -28,7 +30,9 @@ def test_only_containers_of_this_data_folder_are_strays(
     plan = ContainerPlan("lightd-a", "image", (), "0:0", tmp_path, tmp_path, "n", limits, 1, 1, labels=labels)
     runtime.start(runtime.create(plan))
 
-    strays = Strays(runtime, record.containers, NodeRepository(record.redis, 15), tmp_path / "own")
+    store = KnownStore(NodeRepository(record.redis, 15), tmp_path / "own")
+    store.accept()
+    strays = Strays(Settings(data=tmp_path / "own", node=NODE), runtime, record.containers, store)
     strays.remove(runtime.every(NODE))
 
     assert (runtime.inspect("lightd-a") is None) is is_removed

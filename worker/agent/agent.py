@@ -29,8 +29,10 @@ from worker.agent.kills import Kills
 from worker.agent.leftovers import Leftovers
 from worker.agent.reconcile import Reconciler
 from worker.agent.starts import Starts
+from worker.agent.store_watch import StoreWatch
 from worker.agent.strays import Strays
 from worker.agent.sweeper import Sweeper
+from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
 
 _NETWORK_SECONDS = 60.0
@@ -56,21 +58,24 @@ class Agent:
         self._containers = ContainerRepository(stores.record)
         jobs = JobRepository(stores.record, stores.blocking)
         nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
+        volumes = VolumeRepository(stores.record)
         orders = Orders(stores.record, stores.blocking)
+        self._store = store = known_store_of(settings, runtime, self._containers, volumes, nodes)
 
         self.consoles = Consoles(Console(stores.stream_bytes, settings.console_history_kb), self._tell_gap)
         self.starts = Starts(self._containers)
         self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits)
-        strays = Strays(runtime, self._containers, nodes, settings.data)
-        self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays)
+        strays = Strays(settings, runtime, self._containers, store)
+        self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays, store)
+        self.store_watch = StoreWatch(store, self.consoles, self._alignment, self.reconciler.ask)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
-        self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs)
+        self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs, store)
         locks = settings.run_folder / "locks"
-        self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks)
-        self.heartbeat = Heartbeat(settings, runtime, nodes, beat)
-        self.leftovers = Leftovers(node, VolumeRepository(stores.record), Volumes(settings), strays)
+        self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
+        self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store.is_known)
+        self.leftovers = Leftovers(node, volumes, Volumes(settings), store)
         self.firewall = Firewall(settings.network)
 
     def run(self, stop: threading.Event) -> None:
@@ -82,6 +87,7 @@ class Agent:
             ("engine events", self.events.read, 0),
             ("comparison", self.reconciler.wait_and_compare, 0),
             ("sweeper", self.sweeper.sweep, 1),
+            ("store", self.store_watch.look, 1),
             ("heartbeat", self.heartbeat.announce, ANNOUNCE_SECONDS),
             ("queues", self.heartbeat.beat, BEAT_SECONDS),
             ("network", self.ensure_network, _NETWORK_SECONDS),
@@ -106,7 +112,7 @@ class Agent:
         if event.action == "destroy":
             self.consoles.end(event.engine_id)
             self.starts.forget(event.engine_id)
-        else:
+        elif self._store.is_known():
             self._alignment.look(event.container_id, event.engine_id)
 
     def _tell_gap(self, container_id: str) -> None:

@@ -40,6 +40,10 @@ class Alignment:
         self._exits = exits
         self._read_to_end: set[tuple[str, str]] = set()
 
+    def forget_what_was_read(self) -> None:
+        """Read the rest of every container's log again, from where its console stands now."""
+        self._read_to_end.clear()
+
     def look(self, container_id: str, engine_id: str) -> None:
         """Something happened to this engine container: see how it is now."""
         try:

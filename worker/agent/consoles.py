@@ -45,6 +45,7 @@ class _Followed:
     transfer: Transfer | None = None
     written: bool = True
     ended: bool = False
+    let_go: bool = False
     served: float = 0.0
     passed_on: threading.Event = field(default_factory=threading.Event)
 
@@ -84,6 +85,13 @@ class Consoles:
             known.ended = known.written = True
         os.eventfd_write(self._wake, 1)
         return known.passed_on.wait(seconds) if seconds else False
+
+    def let_go(self) -> None:
+        """Follow nothing any more; who is followed again is read from where its console then stands."""
+        with self._lock:
+            for known in self._followed.values():
+                known.let_go = known.written = True
+        os.eventfd_write(self._wake, 1)
 
     def following(self) -> set[str]:
         """The engine ids of the containers that are followed."""
@@ -138,6 +146,9 @@ class Consoles:
                 yield followed, batch
 
     def _collect(self, followed: _Followed) -> list[Append]:
+        if followed.let_go:
+            self._drop(followed, although_written=True)
+            return []
         ended = followed.ended
         followed.written = False
         try:

@@ -21,12 +21,18 @@ class Heartbeat:
     """Announces this host while its engine answers."""
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, nodes: NodeRepository, beat: Callable[[str, str], None]
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        nodes: NodeRepository,
+        beat: Callable[[str, str], None],
+        knows_store: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._runtime = runtime
         self._nodes = nodes
         self._beat = beat
+        self._knows_store = knows_store
         self._host: HostInfo | None = None
         self._described_at = 0.0
 
@@ -40,6 +46,7 @@ class Heartbeat:
             cpus=host.cpus,
             memory_bytes=host.memory_bytes,
             engine_version=host.engine_version,
+            must_recover=not self._knows_store(),
         )
         self._nodes.announce(node)
 

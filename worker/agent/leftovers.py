@@ -7,7 +7,7 @@ import structlog
 from fleet.errors import Conflict, NotFound
 from fleet.repositories.volumes import VolumeRepository
 from storage.volumes import Volumes
-from worker.agent.strays import Strays
+from worker.known_store import KnownStore
 
 _UNFINISHED_SECONDS = 60.0
 
@@ -17,16 +17,16 @@ log = structlog.get_logger()
 class Leftovers:
     """Removes what is left of volumes that are not finished a minute after they were begun."""
 
-    def __init__(self, node: str, records: VolumeRepository, volumes: Volumes, strays: Strays) -> None:
+    def __init__(self, node: str, records: VolumeRepository, volumes: Volumes, store: KnownStore) -> None:
         self._node = node
         self._records = records
         self._volumes = volumes
-        self._strays = strays
+        self._store = store
 
     def remove(self) -> None:
         """Remove them now; one that somebody is working on after all is left alone."""
         unfinished = self._records.unfinished(self._node, _UNFINISHED_SECONDS)
-        if not unfinished or not self._strays.store_is_known():
+        if not unfinished or not self._store.is_known():
             return
         for volume in unfinished:
             log.warning("removing what is left of a volume", volume=volume.volume_id, was=volume.state)

@@ -7,6 +7,7 @@ import threading
 from fleet.repositories.containers import ContainerRepository
 from worker.agent.alignment import Alignment
 from worker.agent.strays import Strays
+from worker.known_store import KnownStore
 from worker.runtime.base import ROLE_SERVER, Runtime
 
 _EVERY_SECONDS = 60.0
@@ -16,13 +17,20 @@ class Reconciler:
     """Compares everything when asked, and else once a minute."""
 
     def __init__(
-        self, node: str, runtime: Runtime, containers: ContainerRepository, alignment: Alignment, strays: Strays
+        self,
+        node: str,
+        runtime: Runtime,
+        containers: ContainerRepository,
+        alignment: Alignment,
+        strays: Strays,
+        store: KnownStore,
     ) -> None:
         self._node = node
         self._runtime = runtime
         self._containers = containers
         self._alignment = alignment
         self._strays = strays
+        self._store = store
         self._asked = threading.Event()
 
     def ask(self) -> None:
@@ -40,7 +48,12 @@ class Reconciler:
             raise
 
     def compare(self) -> None:
-        """Compare now. The engine is listed first: what has no record after that has been deleted."""
+        """Compare now. The engine is listed first: what has no record after that has been deleted.
+
+        With a store that this host does not know nothing is compared.
+        """
+        if not self._store.is_known():
+            return
         every = self._runtime.every(self._node)
         servers = {found.container_id: found for found in every if found.role == ROLE_SERVER}
         for record in self._containers.of_node(self._node):

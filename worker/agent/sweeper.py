@@ -11,6 +11,7 @@ import structlog
 from fleet.models import Job
 from fleet.repositories.jobs import JobRepository
 from fleet.store import Client
+from worker.known_store import KnownStore
 
 _SILENT_SECONDS = 3.0
 _AGENT_QUEUE = "agent"
@@ -30,6 +31,7 @@ class Sweeper:
         dispatch: Callable[[Job], None],
         obey: Callable[[dict[str, Any]], None],
         locks: Path,
+        store: KnownStore,
     ) -> None:
         self._node = node
         self._jobs = jobs
@@ -37,9 +39,15 @@ class Sweeper:
         self._dispatch = dispatch
         self._obey = obey
         self._locks = locks
+        self._store = store
 
     def sweep(self) -> None:
-        """Put lost jobs into their queues again; kill what should have stopped long ago."""
+        """Put lost jobs into their queues again; kill what should have stopped long ago.
+
+        Jobs in a store that this host does not know have to wait.
+        """
+        if not self._store.is_known():
+            return
         for job in self._jobs.unattended(self._node, _SILENT_SECONDS):
             self._attend(job)
         for job in self._jobs.overdue(self._node):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fleet.console import Console
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
+from fleet.repositories.nodes import NodeRepository
 from fleet.settings import Settings
 from fleet.store import connect
 from storage.volumes import Volumes
 from worker.console.relay import relay
+from worker.known_store import KnownStore
 from worker.operations.host import Host
 from worker.operations.run import Runner
 from worker.runtime.docker import DockerRuntime
@@ -17,6 +19,7 @@ from worker.runtime.docker import DockerRuntime
 def create_runner(settings: Settings) -> Runner:
     """What does this process's jobs; nothing is connected until the first one."""
     stores = connect(settings)
+    nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
     host = Host(
         settings=settings,
         containers=ContainerRepository(stores.record),
@@ -25,5 +28,6 @@ def create_runner(settings: Settings) -> Runner:
         runtime=DockerRuntime(settings.engine, settings.engine_timeout_seconds),
         volumes=Volumes(settings),
         relay=relay,
+        knows_store=KnownStore(nodes, settings.data).is_known,
     )
     return Runner(host)

@@ -40,6 +40,8 @@ class Host:
     runtime: Runtime
     volumes: Volumes
     relay: Relay
+    knows_store: Callable[[], bool] = lambda: True
+    """Whether the store holds the record that this host goes by; jobs of another store are left alone."""
 
     def data_folder(self, container_id: str) -> Path:
         """The folder that a container sees as `/app/data`."""

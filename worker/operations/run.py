@@ -72,6 +72,9 @@ class Runner:
                 _log.warning("the job is left to the sweeper", reason=str(error) or type(error).__name__)
 
     def _run(self, job_id: str) -> None:
+        if not self._host.knows_store():
+            _log.warning("the job waits until this host knows the store")
+            return
         try:
             job = self._host.jobs.get(job_id)
         except NotFound:

@@ -1,0 +1,108 @@
+"""Whether the store still holds the record that this host goes by.
+
+The store has an id for its contents, the generation, and every host keeps a copy in a file. An emptied store, a
+restored one or another fleet's has another id: what it knows, or does not know, is then no reason to change anything
+here. `./lightd recover` writes into such a store what this host holds, and accepts it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import structlog
+
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.nodes import NodeRepository
+from fleet.repositories.volumes import VolumeRepository
+from fleet.settings import Settings
+from storage.volumes import Volumes
+from worker.runtime.base import LABEL_DATA, EngineContainer, Runtime
+
+log = structlog.get_logger()
+
+
+class KnownStore:
+    """The copy of the generation that a host keeps in `data`. Safe to use from many threads and processes.
+
+    Before the first one, `is_strange` says whether the host holds what the store does not know; a host that holds
+    nothing of that kind accepts the store. Without `is_strange` any first store will do, and is not written down.
+    """
+
+    def __init__(self, nodes: NodeRepository, data: Path, is_strange: Callable[[], bool] | None = None) -> None:
+        self._nodes = nodes
+        self._file = data / "generation"
+        self._is_strange = is_strange
+        self._told = ""
+        self._lock = threading.Lock()
+
+    def is_known(self) -> bool:
+        """Whether the store's contents are those that this host goes by."""
+        current = self._nodes.generation()
+        kept = self.kept()
+        if kept is None:
+            kept = self._first(current)
+        if kept != current:
+            self._tell(current)
+        return kept == current
+
+    def kept(self) -> str | None:
+        """The generation that this host goes by; None before its first."""
+        try:
+            return self._file.read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def accept(self) -> None:
+        """Go by the store's contents from now on."""
+        self._write(self._nodes.generation())
+
+    def _first(self, current: str) -> str:
+        if self._is_strange is None:
+            return current
+        with self._lock:
+            if (kept := self.kept()) is not None:
+                return kept
+            if self._is_strange():
+                return ""
+            self._write(current)
+            return current
+
+    def _write(self, generation: str) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{generation}\n")
+        fresh.replace(self._file)
+
+    def _tell(self, current: str) -> None:
+        if self._told == current:
+            return
+        self._told = current
+        log.error(
+            "the store is empty or another one than before: nothing on this host is deleted or changed;"
+            " bring the old store back, or run `./lightd recover` on this host"
+        )
+
+
+def known_store_of(
+    settings: Settings,
+    runtime: Runtime,
+    containers: ContainerRepository,
+    volumes: VolumeRepository,
+    nodes: NodeRepository,
+) -> KnownStore:
+    """The one for this host: a host with volumes or containers that the first store does not know is no new one."""
+
+    def is_strange() -> bool:
+        held = own_containers(settings, runtime.every(settings.node))
+        return any(not containers.exists(found.container_id) for found in held) or any(
+            not volumes.exists(meta.volume_id) for meta in Volumes(settings).all()
+        )
+
+    return KnownStore(nodes, settings.data, is_strange)
+
+
+def own_containers(settings: Settings, every: Iterable[EngineContainer]) -> list[EngineContainer]:
+    """Those engine containers of this node that belong to this data folder."""
+    return [found for found in every if found.labels.get(LABEL_DATA) == str(settings.data)]
