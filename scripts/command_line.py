@@ -115,6 +115,20 @@ def set_token(value: str) -> None:
 
 
 @commands.command()
+@click.argument("container")
+@click.option("--url", envvar="LIGHTD_URL", help="The API's address; this host's unless given.")
+@click.option(
+    "--token", envvar="LIGHTD_TOKEN", help="Better in LIGHTD_TOKEN than here; this host's master token unless given."
+)
+@click.option("--new", "only_new", is_flag=True, help="Only what is new, without what is kept.")
+def console(container: str, url: str | None, token: str | None, only_new: bool) -> None:
+    """Watch and steer CONTAINER: type lines, F5 starts, F6 stops, F7 restarts, F8 kills, Ctrl-D leaves."""
+    from scripts.console.command import console as talk
+
+    talk(configured(), container, url, token, only_new=only_new)
+
+
+@commands.command()
 @click.argument("name")
 def run(name: str) -> None:
     """Run the one process NAME in the foreground, as compose.yaml does."""

@@ -1,0 +1,1 @@
+"""`./lightd console`: one container's socket in a terminal."""
