@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, request
 
+from app.client_address import client_address
 from app.errors import problem
 from app.services import services
 from fleet.errors import Forbidden
@@ -42,6 +43,16 @@ def bearer_token() -> str | None:
     return secret if scheme.lower() == "bearer" and secret.startswith(PREFIX) else None
 
 
+def log_in(secret: str) -> Principal | None:
+    """Whose token this is; None for nobody's. Raises TooMany for an address that failed too often."""
+    return services().logins.log_in(secret, current_address())
+
+
+def current_address() -> str:
+    """Where the current request comes from."""
+    return client_address(request, services().settings.trusted_proxies)
+
+
 def unauthenticated() -> Response:
     """The answer to a caller without a good token."""
     body = {"error": "Missing or invalid authorization token", "code": "unauthenticated"}
@@ -53,7 +64,7 @@ def _authenticate() -> Response | None:
     if getattr(view, "is_public", False):
         return None
     secret = bearer_token()
-    principal = services().tokens.authenticate(secret) if secret else None
+    principal = log_in(secret) if secret else None
     if principal is None:
         return unauthenticated()
     if not _accepts_vendor_type(request.headers.get("Accept", "")):

@@ -6,18 +6,65 @@ has patched the standard library.
 
 from __future__ import annotations
 
+import json
+import secrets
 import signal
+from contextlib import suppress
 from typing import Any
 
 import gevent
+from gunicorn.http import errors
+from gunicorn.util import write_nonblock
+from gunicorn.workers.ggevent import GeventWorker
 
 from fleet.settings import read_settings
 
 _settings = read_settings()
 
+_REFUSALS = {
+    errors.LimitRequestLine: (414, "URI Too Long", "The URL is too long.", "uri_too_long"),
+    errors.LimitRequestHeaders: (431, "Headers Too Large", "The headers are too large.", "headers_too_large"),
+    errors.ExpectationFailed: (417, "Expectation Failed", "This expectation cannot be met.", "expectation_failed"),
+    errors.UnsupportedTransferCoding: (501, "Not Implemented", "This transfer coding is unknown.", "unknown_coding"),
+    errors.ParseException: (400, "Bad Request", "This is not a valid HTTP request.", "malformed_request"),
+}
+_OWN_MISTAKE = (500, "Internal Server Error", "Something went wrong inside Lightd; its log has more.", "internal")
+
+
+class Worker(GeventWorker):
+    """gevent's worker, but requests that never reach the application are refused in the shape of all errors.
+
+    Its log names no request: the URL of one may hold a token.
+    """
+
+    def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:
+        """Tell the client why its request goes no further; the connection is closed then."""
+        refusal = next((found for kind, found in _REFUSALS.items() if isinstance(error, kind)), _OWN_MISTAKE)
+        request_id = secrets.token_hex(8)
+        if refusal is _OWN_MISTAKE:
+            self.log.error("unexpected error, request_id=%s", request_id, exc_info=error)
+        else:
+            self.log.info("request refused, request_id=%s: %s", request_id, type(error).__name__)
+        with suppress(OSError):
+            write_nonblock(client, _answer(refusal, request_id))
+
+
+def _answer(refusal: tuple[int, str, str, str], request_id: str) -> bytes:
+    status, reason, sentence, code = refusal
+    body = json.dumps({"error": sentence, "code": code, "request_id": request_id})
+    head = [
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-ID: {request_id}",
+    ]
+    return "\r\n".join([*head, "", body]).encode("ascii")
+
+
 bind = [_settings.bind]
 workers = _settings.api_workers
-worker_class = "gevent"
+worker_class = Worker
 # Every open WebSocket takes one of these, and at the limit even a plain GET would hang: the sockets have a limit
 # of their own that refuses.
 worker_connections = _settings.socket_limit + 2000

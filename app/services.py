@@ -14,6 +14,7 @@ from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.idempotency import Idempotency
 from fleet.repositories.jobs import JobRepository
+from fleet.repositories.logins import Logins
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.ports import PortRepository
 from fleet.repositories.tokens import TokenRepository
@@ -36,6 +37,7 @@ class Services:
     containers: ContainerRepository
     idempotency: Idempotency
     jobs: JobRepository
+    logins: Logins
     nodes: NodeRepository
     ports: PortRepository
     tokens: TokenRepository
@@ -49,15 +51,17 @@ class Services:
 def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Services:
     """Build everything on the given stores; nothing is connected yet."""
     nodes = NodeRepository(stores.record, settings.node_timeout_seconds)
+    tokens = TokenRepository(stores.record)
     return Services(
         settings=settings,
         stores=stores,
         containers=ContainerRepository(stores.record),
         idempotency=Idempotency(stores.record),
         jobs=JobRepository(stores.record, stores.blocking),
+        logins=Logins(stores.record, tokens, settings.login_failures_per_minute),
         nodes=nodes,
         ports=PortRepository(stores.record),
-        tokens=TokenRepository(stores.record),
+        tokens=tokens,
         volumes=VolumeRepository(stores.record),
         console=Console(stores.stream_bytes, settings.console_history_kb),
         node_states=NodeStates(nodes),

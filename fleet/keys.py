@@ -32,6 +32,8 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | token_digest | string | token id to SHA-256 of its secret, until its expiry | token repository |
 | tokens | zset | ids of issued tokens by expiry | token repository |
 | idempotency | hash | a call under an `Idempotency-Key`: hash, job and answer, 24 h | idempotency scripts, tie_job |
+| failed_logins | string | count of failed logins from an address, 60 s from the first on | Logins |
+| known_login | string | a token was good at an address, 1 h | Logins |
 | idempotency_lease | string | sign of life of the call at work under a key, 6 s | claim_idempotency, the API |
 
 Stream store (capped, may evict):
@@ -75,6 +77,8 @@ _PARAMETERS = {
     "token": ("digest",),
     "token_digest": ("id",),
     "tokens": (),
+    "failed_logins": ("address",),
+    "known_login": ("address", "digest"),
     "idempotency": ("name",),
     "idempotency_lease": ("name",),
     "console": ("id",),

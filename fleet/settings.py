@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -61,6 +62,16 @@ class Settings:
     bind: str = _setting("LIGHTD_BIND", "127.0.0.1:8070", "Address and port of the API.")
     api_workers: int = _setting("LIGHTD_API_WORKERS", 2, "API processes on this host.")
     max_body_bytes: int = _setting("LIGHTD_MAX_BODY_BYTES", 16 * 1024 * 1024, "Largest JSON body the API reads.")
+    login_failures_per_minute: int = _setting(
+        "LIGHTD_LOGIN_FAILURES_PER_MINUTE",
+        100,
+        "Wrong tokens an address may try in a minute; then it gets `429` for whatever could be a guess.",
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "LIGHTD_TRUSTED_PROXIES",
+        (),
+        "Addresses or networks, comma separated, of proxies whose `X-Forwarded-For` is believed.",
+    )
     files_url: str = _setting(
         "LIGHTD_FILES_URL",
         "",
@@ -245,6 +256,14 @@ def _is_url(text: str, schemes: str) -> bool:
     return not text or any(text.startswith(scheme) and text != scheme for scheme in schemes.split(", "))
 
 
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check(settings: Settings) -> None:
     rules = [
         (
@@ -274,6 +293,7 @@ def _check(settings: Settings) -> None:
         ("LIGHTD_STREAM_URL", _is_url(settings.stream_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
         ("LIGHTD_FILES_URL", _is_url(settings.files_url, _FILES_SCHEMES), f"empty or a URL: {_FILES_SCHEMES}"),
         ("LIGHTD_ALLOWED_MOUNTS", all(map(os.path.isabs, settings.allowed_mounts)), "absolute paths"),
+        ("LIGHTD_TRUSTED_PROXIES", all(map(_is_network, settings.trusted_proxies)), "addresses or networks"),
         *_lowest_numbers(settings),
     ]
     for variable, ok, expected in rules:

@@ -8,9 +8,9 @@ from flask import Blueprint, Flask, Response, g, request
 from flask_sock import Sock
 from wsproto.utilities import RemoteProtocolError
 
-from app.auth import public, unauthenticated
+from app.auth import current_address, public, unauthenticated
 from app.errors import problem
-from app.services import Services, services
+from app.services import Services
 from app.sockets.flusher import Flusher
 from app.sockets.handshake import Unauthenticated, principal_of_handshake, wish_of_handshake
 from app.sockets.hub import Hub
@@ -59,8 +59,9 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
 
     @blueprint.before_request
     def before_upgrade() -> None:
-        g.principal = principal_of_handshake(services().tokens)
+        g.principal = principal_of_handshake()
         g.wish = wish_of_handshake()
+        g.address = current_address()
         live.registry.check_room()
         _prepare(request.environ, flusher, live.services.settings.socket_backlog_bytes)
 
@@ -68,7 +69,7 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
     @public  # before_upgrade checks its caller
     def watch_container(socket: Any, internal_id: str) -> None:
         sweeper.begin()
-        Session(live, socket, internal_id, g.wish, g.principal).run()
+        Session(live, socket, internal_id, g.wish, g.principal, g.address).run()
 
     return blueprint
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import request
 
-from app.auth import bearer_token
+from app.auth import bearer_token, log_in
 from app.sockets.session import Wish
 from fleet.errors import Invalid
-from fleet.repositories.tokens import Principal, TokenRepository
+from fleet.repositories.tokens import Principal
 
 _LARGEST_SEQ = 2**63 - 1
 
@@ -16,10 +16,10 @@ class Unauthenticated(Exception):
     """The handshake brought a token that is not good."""
 
 
-def principal_of_handshake(tokens: TokenRepository) -> Principal | None:
+def principal_of_handshake() -> Principal | None:
     """Whose token the handshake brought; None when it brought none, which the first message may do yet.
 
-    A single-use token is consumed. Raises Unauthenticated.
+    A single-use token is consumed. Raises Unauthenticated, TooMany.
     """
     if "token" in request.args:
         secret: str | None = request.args["token"]
@@ -27,7 +27,7 @@ def principal_of_handshake(tokens: TokenRepository) -> Principal | None:
         secret = bearer_token()
     else:
         return None
-    principal = tokens.authenticate(secret) if secret else None
+    principal = log_in(secret) if secret else None
     if principal is None:
         raise Unauthenticated
     return principal

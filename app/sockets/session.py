@@ -20,7 +20,7 @@ from app.sockets.requests import Request, handle, parse
 from app.sockets.sources import feed_place
 from app.sockets.state import not_found_message, state_message
 from app.sockets.watch import Subscription, Watch
-from fleet.errors import Invalid, LightdError
+from fleet.errors import Invalid, LightdError, TooMany
 from fleet.repositories.tokens import Principal
 
 _log = structlog.get_logger()
@@ -51,13 +51,16 @@ class Wish:
 
 
 class Session:
-    """One socket. `socket` is simple-websocket's, made with `reading.server_options`."""
+    """One socket. `socket` is simple-websocket's, made with `reading.server_options`; `address` is its client's."""
 
-    def __init__(self, live: Live, socket: Any, container_id: str, wish: Wish, principal: Principal | None) -> None:
+    def __init__(
+        self, live: Live, socket: Any, container_id: str, wish: Wish, principal: Principal | None, address: str
+    ) -> None:
         self._live = live
         self._container_id = container_id
         self._socket = socket
         self._wish = wish
+        self._address = address
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
@@ -107,7 +110,11 @@ class Session:
         if request["event"] != "auth" or not isinstance(token, str):
             self._refuse("the first message must bring a token")
             return
-        principal = self._live.services.tokens.authenticate(token)
+        try:
+            principal = self._live.services.logins.log_in(token, self._address)
+        except TooMany as error:
+            self._refuse(error.message)
+            return
         if principal is None:
             self._refuse("missing or invalid token")
         elif not self._client.is_closing:

@@ -42,11 +42,11 @@ class TokenRepository:
         """Make `secret` the master token; the old one is dead at once. Raises Invalid for a weak form."""
         if not secret.startswith(PREFIX) or len(secret) < MIN_LENGTH or not secret.isascii() or " " in secret:
             raise Invalid(f"A master token starts with {PREFIX} and has at least {MIN_LENGTH} plain characters.")
-        self._redis.set(key("master"), _digest(secret))
+        self._redis.set(key("master"), digest_of(secret))
 
     def is_master(self, secret: str) -> bool:
         """Whether `secret` is the master token now."""
-        return hmac.compare_digest(self._redis.get(key("master")) or "", _digest(secret))
+        return hmac.compare_digest(self._redis.get(key("master")) or "", digest_of(secret))
 
     def has_master(self) -> bool:
         """Whether a master token was ever set in this store."""
@@ -54,9 +54,14 @@ class TokenRepository:
 
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is; None for nobody's. A single-use token is consumed: of two calls one wins."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         if hmac.compare_digest(self._redis.get(key("master")) or "", digest):
             return Principal(None, digest)
+        return self.authenticate_issued(secret)
+
+    def authenticate_issued(self, secret: str) -> Principal | None:
+        """The same for issued tokens alone."""
+        digest = digest_of(secret)
         fields = self._redis.hgetall(key("token", digest))
         if not fields or int(fields["expires_at"]) <= time.time():
             return None
@@ -95,7 +100,7 @@ class TokenRepository:
         secret = PREFIX + secrets.token_urlsafe(32)
         expires_at = int(time.time()) + ttl_seconds
         token = Token(secrets.token_hex(8), expires_at, remove_on_use, tuple(scopes), tuple(containers))
-        digest = _digest(secret)
+        digest = digest_of(secret)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(key("token", digest), mapping=_fields(token))
             pipe.expireat(key("token", digest), expires_at)
@@ -142,7 +147,8 @@ def _may_go_on(principal: Principal, master: str, is_kept: bool, now: float) -> 
     return token.expires_at > now and (token.remove_on_use or is_kept)
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What the store knows of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -60,6 +60,13 @@ def is_refused_as_too_large(answer: RawAnswer) -> None:
     assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
+def has_the_shape_of_all_errors(answer: RawAnswer) -> None:
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert body.keys() == {"error", "code", "request_id"}
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+
+
 @pytest.mark.parametrize("length_is_told", [True, False], ids=["told length", "chunks"])
 @pytest.mark.parametrize("route", ["/volumes/{volume}/files", "/containers", "/auth/tokens"])
 def test_a_body_of_a_hundred_megabytes_is_413_and_is_not_kept_in_memory(
@@ -109,18 +116,27 @@ def test_an_empty_json_body_where_fields_are_needed_is_400(stack: Stack) -> None
 
 @pytest.mark.parametrize(
     "line",
-    [f"X-Long: {'x' * 100_000}", "X-Bad\x00: 1", "No colon here", "Host: twice\nHost: twice"],
-    ids=["long", "NUL", "no colon", "host twice"],
+    [f"X-Long: {'x' * 100_000}", "X-Bad\x00: 1", "No colon here", "Host: twice\nHost: twice", "Transfer-Encoding: odd"],
+    ids=["long", "NUL", "no colon", "host twice", "unknown coding"],
 )
 def test_broken_headers_are_a_client_error_and_harm_nobody(stack: Stack, line: str) -> None:
     answer = send(stack.address, head(stack, "/volumes", line, "Content-Length: 2"), [b"[]"])
-    assert 400 <= answer.status < 500
+    assert 400 <= answer.status < 500 or answer.status == 501
+    has_the_shape_of_all_errors(answer)
     accepted(stack.api("GET", "/volumes"))
 
 
 def test_a_url_without_end_is_a_client_error(stack: Stack) -> None:
-    answer = stack.api("GET", "/volumes?cursor=" + "x" * 100_000)
-    assert 400 <= answer.status_code < 500
+    assert refused(stack.api("GET", "/volumes?cursor=" + "x" * 100_000), 414)["code"] == "uri_too_long"
+
+
+@pytest.mark.parametrize("line", ["nonsense", "G\x01T / HTTP/1.1", "GET / HTTP/9.9", "GET /x?token={secret} HTTP/x"])
+def test_what_is_no_http_is_refused_like_all_else_and_its_url_is_not_logged(stack: Stack, line: str) -> None:
+    secret = "lightd_seen-in-a-broken-request"
+    answer = send(stack.address, line.format(secret=secret))
+    assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
+    has_the_shape_of_all_errors(answer)
+    assert secret not in answer.body.decode() + (stack.data / "log/api.log").read_text()
 
 
 @pytest.mark.parametrize("header", ["Authorization", "Accept"])

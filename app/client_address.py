@@ -1,0 +1,33 @@
+"""Where a request comes from."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from flask import Request
+
+
+def client_address(req: Request, trusted_proxies: Iterable[str]) -> str:
+    """The address of the client; what `X-Forwarded-For` says counts only as far as trusted proxies wrote it.
+
+    Each proxy adds the address that it saw at the end of the header, so it is read from there.
+    """
+    trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+    address = req.remote_addr or ""
+    said = [part.strip() for part in req.headers.get("X-Forwarded-For", "").split(",")]
+    while said and _is_among(address, trusted) and _is_address(said[-1]):
+        address = said.pop()
+    return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_among(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
