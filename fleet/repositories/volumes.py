@@ -57,16 +57,19 @@ class VolumeRepository:
     def unfinished(self, node: str, older_than_seconds: float) -> list[Volume]:
         """Volumes of a host whose making or deletion was begun but not ended, that long ago."""
         before = time.time() - older_than_seconds
-        every = self._many(self._redis.zrange(key("volumes"), 0, -1))
-        return [v for v in every if v.node == node and v.state != "ready" and v.updated_at < before]
+        return [volume for volume in self._of_node(node) if volume.state != "ready" and volume.updated_at < before]
+
+    def ready(self, node: str) -> list[Volume]:
+        """Every ready volume of one host."""
+        return [volume for volume in self._of_node(node) if volume.state == "ready"]
 
     def users(self, volume_id: str) -> list[str]:
         """Ids of the containers on a volume."""
         return sorted(self._redis.smembers(key("volume_users", volume_id)))
 
-    def resized(self, volume_id: str, quota_mb: int) -> None:
-        """Note a volume's new size, unless it was deleted meanwhile."""
-        request = {"volume_id": volume_id, "quota_mb": quota_mb, "at": int(time.time())}
+    def resized(self, volume_id: str, quota_mb: int, *, was_mb: int | None = None) -> None:
+        """Note a volume's new size, unless it was deleted meanwhile, or has another size by now than `was_mb`."""
+        request = {"volume_id": volume_id, "quota_mb": quota_mb, "was_mb": was_mb, "at": int(time.time())}
         self._scripts.run("resize_volume", request)
 
     def mark_deleting(self, volume_id: str) -> None:
@@ -87,6 +90,10 @@ class VolumeRepository:
         if answer[1] == "busy":
             raise Conflict(f"The volume is busy with job {answer[2]}; cancel it or wait.", code="volume_busy")
         raise Conflict(f"The volume is in use by container {answer[2]}; delete that first.", code="volume_in_use")
+
+    def _of_node(self, node: str) -> list[Volume]:
+        every = self._many(self._redis.zrange(key("volumes"), 0, -1))
+        return [volume for volume in every if volume.node == node]
 
     def _many(self, names: list[str]) -> list[Volume]:
         with self._redis.pipeline(transaction=False) as pipe:

@@ -63,6 +63,10 @@ class Volumes:
         metas = [read_meta(self._settings, volume_id) for volume_id in known_volumes(self._settings)]
         return [meta for meta in metas if meta is not None and meta.ready]
 
+    def known(self) -> list[str]:
+        """The ids of all volumes, also of those that are being made or deleted, or are damaged."""
+        return list(known_volumes(self._settings))
+
     def delete(self, volume_id: str) -> None:
         """Delete a volume with all its files; fine when there is none."""
         with self._alone(volume_id):

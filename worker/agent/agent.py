@@ -28,10 +28,12 @@ from worker.agent.inputs import Inputs
 from worker.agent.kills import Kills
 from worker.agent.leftovers import Leftovers
 from worker.agent.reconcile import Reconciler
+from worker.agent.space import LOOK_SECONDS, Space
 from worker.agent.starts import Starts
 from worker.agent.store_watch import StoreWatch
 from worker.agent.strays import Strays
 from worker.agent.sweeper import Sweeper
+from worker.agent.upkeep import UPKEEP_SECONDS, Upkeep
 from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
 
@@ -75,7 +77,10 @@ class Agent:
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
         self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store.is_known)
-        self.leftovers = Leftovers(node, volumes, Volumes(settings), store)
+        disks = Volumes(settings)
+        self.leftovers = Leftovers(node, volumes, disks, store)
+        self.upkeep = Upkeep(node, volumes, disks, store)
+        self.space = Space(self._containers, disks, self.consoles.followed)
         self.firewall = Firewall(settings.network)
 
     def run(self, stop: threading.Event) -> None:
@@ -92,6 +97,8 @@ class Agent:
             ("queues", self.heartbeat.beat, BEAT_SECONDS),
             ("network", self.ensure_network, _NETWORK_SECONDS),
             ("leftovers", self.leftovers.remove, _LEFTOVER_SECONDS),
+            ("volumes", self.upkeep.look, UPKEEP_SECONDS),
+            ("space", self.space.look, LOOK_SECONDS),
             ("terminals", self.inputs.close_idle, _TERMINAL_SECONDS),
         ]
         for name, step, every_seconds in duties:

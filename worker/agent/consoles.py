@@ -93,10 +93,10 @@ class Consoles:
                 known.let_go = known.written = True
         os.eventfd_write(self._wake, 1)
 
-    def following(self) -> set[str]:
-        """The engine ids of the containers that are followed."""
+    def followed(self) -> set[str]:
+        """The containers whose process runs, as far as their consoles know."""
         with self._lock:
-            return set(self._followed)
+            return {one.container_id for one in self._followed.values() if not one.ended}
 
     def run(self, stop: threading.Event) -> None:
         """Follow until `stop` is set."""

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 
 from app.services import Services
+from app.volumes import lifecycle
 from fleet.lifecycle import InstallState, State
 from fleet.models import Container, Limits, Spec
 from fleet.repositories.jobs import new_job
+from fleet.settings import Settings
+from storage.volumes import Volumes
+from storage.volumes.layout import lock_path
+from storage.volumes.locks import locked
 from tests.app.conftest import NODE, Api
 from tests.app.volumes.conftest import Files
+from tests.support.deadline import eventually
+from worker.agent.upkeep import Upkeep
+from worker.known_store import KnownStore
 
 TRAVERSAL = "Invalid path: path traversal detected"
 ESCAPES = ["../x", "/etc/passwd", "a/../../x", "C:\\x", "a\\..\\b", "%2e%2e/x", "", "a\0b"]
@@ -131,6 +139,20 @@ def test_a_volume_whose_container_runs_grows_but_does_not_shrink(files: Files, o
     assert files.post("resize", {"size": 40}).status_code == 200
     container = offered.containers.get("c1")
     offered.containers.remove("c1", offered.jobs.claim(container.job_id or "", "w"))
+
+
+def test_a_resize_that_took_too_long_is_in_the_record_soon(
+    files: Files, offered: Services, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Volumes(settings)
+    monkeypatch.setattr(lifecycle, "_RESIZE_SECONDS", 0.1)
+    with locked(lock_path(settings, files.volume_id)):  # the host is busy with the volume
+        answer = files.post("resize", {"size": 40})
+    assert (answer.status_code, answer.json["code"]) == (504, "node_timeout")
+    eventually(lambda: host.get(files.volume_id).size_mb == 40, within_seconds=15, what="the host's own end of it")
+    assert files.api.get(files.url).json["quota_mb"] == 32
+    Upkeep(NODE, offered.volumes, host, KnownStore(offered.nodes, settings.data)).look()
+    assert files.api.get(files.url).json["quota_mb"] == 40
 
 
 @pytest.mark.parametrize("size", [0, 7, -1, "64", 2**40, None, True])
