@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app.auth import init_auth
+from app.containers.history import blueprint as history
 from app.containers.routes import blueprint as containers
 from app.errors import init_errors
 from app.idempotency import init_idempotency
@@ -25,7 +26,7 @@ from app.volumes.transfers import blueprint as transfers
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, jobs)
+_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, history, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

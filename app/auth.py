@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
 from flask import Flask, Response, current_app, g, request
 
 from app.client_address import client_address
@@ -70,6 +71,7 @@ def _authenticate() -> Response | None:
     if not _accepts_vendor_type(request.headers.get("Accept", "")):
         raise Forbidden("Invalid vendor header", code="invalid_vendor_header")
     g.principal = principal
+    structlog.contextvars.bind_contextvars(asked_by=principal.name)
     return None
 
 

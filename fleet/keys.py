@@ -9,6 +9,9 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | containers | zset | ids of all containers, ordered by name | create_container, remove_container |
 | container_jobs | zset | job ids of a container by creation time, 7 days | open_job |
 | feed | stream | state events and daemon messages of a container, capped | emit |
+| history | stream | what happened to a container, capped; fields `event`, `data` (JSON) | note |
+| ends | list | the last ends of its runs (JSON), newest first, 20 | exited |
+| restarts | zset | a node's containers that are to be started again by policy, by time | plan_restart |
 | install_log | string | tail of the last install's output | install job |
 | volume | hash | one volume's record | volume repository, delete_volume |
 | volumes | zset | ids of all volumes, ordered | volume repository, delete_volume |
@@ -55,6 +58,9 @@ _PARAMETERS = {
     "containers": (),
     "container_jobs": ("id",),
     "feed": ("id",),
+    "history": ("id",),
+    "ends": ("id",),
+    "restarts": ("node",),
     "install_log": ("id",),
     "volume": ("id",),
     "volumes": (),

@@ -16,6 +16,7 @@ CONTAINER_STARTED = "Container started"
 SERVER_STARTED = "Server started"
 CONTAINER_STOPPED = "Container stopped"
 CONTAINER_RESTARTED = "Container restarted"
+RESTART_CANCELLED = "The restart that was due is cancelled"
 
 
 def event(name: str) -> str:

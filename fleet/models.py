@@ -46,7 +46,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the client asked a container to be."""
+    """What the client asked a container to be. `restart_tries` None means as often as it takes."""
 
     image: str
     startup_command: str
@@ -61,11 +61,16 @@ class Spec:
     stop_timeout_seconds: int = 30
     pull_policy: str = "if-missing"
     labels: dict[str, str] = field(default_factory=dict)
+    restart_policy: str = "no"
+    restart_tries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container's record. Runs are named by their start in nanoseconds since 1970, as 20 digits."""
+    """One container's record. Runs are named by their start in nanoseconds since 1970, as 20 digits.
+
+    `restart_at` is when the policy starts it again (unix seconds), `restarts` how often it did so in a row.
+    """
 
     internal_id: str
     node: str
@@ -84,6 +89,8 @@ class Container:
     oom_killed: bool = False
     error: str | None = None
     deleting: bool = False
+    restart_at: float | None = None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class Job:
 
     `arguments` are what the client asked for, where that stands in no other record; `journal` maps the names of
     finished steps to what they left for later ones; `idempotency` names the record of the `Idempotency-Key` that it
-    was asked for under.
+    was asked for under; `asked_by` is `master`, a token's id, or `policy`.
     """
 
     job_id: str
@@ -146,6 +153,7 @@ class Job:
     waits: bool = False
     request_id: str | None = None
     idempotency: str | None = None
+    asked_by: str | None = None
 
     @property
     def is_open(self) -> bool:

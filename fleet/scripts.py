@@ -10,13 +10,15 @@ from typing import Any
 from fleet.keys import lua_functions
 from fleet.store import Client
 
+_SHARED = ("prelude", "restarts")
+
 
 @cache
 def source(name: str) -> str:
     """The Lua text of one script of the record store, with key names and shared functions in front."""
     folder = resources.files("fleet") / "lua"
-    parts = [lua_functions(), (folder / "prelude.lua").read_text(), (folder / f"{name}.lua").read_text()]
-    return "\n".join(parts)
+    parts = [(folder / f"{part}.lua").read_text() for part in (*_SHARED, name)]
+    return "\n".join([lua_functions(), *parts])
 
 
 @cache

@@ -62,6 +62,8 @@ def _spec(wanted: dict[str, Any], node: Node, settings: Settings) -> Spec:
         stop_timeout_seconds=_or(wanted["stop_timeout"], settings.stop_timeout_seconds),
         pull_policy=wanted["pull_policy"],
         labels=wanted["labels"],
+        restart_policy=wanted["restart_policy"]["policy"],
+        restart_tries=wanted["restart_policy"]["max_tries"],
     )
 
 

@@ -66,7 +66,8 @@ def get_container(internal_id: str) -> Response:
     """All of a container."""
     offered = services()
     container = offered.containers.get(internal_id)
-    shown = shown_container(container, offered.node_states.state_of(container.node))
+    last_end = offered.containers.history.last_end(internal_id)
+    shown = shown_container(container, offered.node_states.state_of(container.node), last_end)
     return Response(json.dumps(shown, separators=(",", ":")), mimetype="application/json")
 
 

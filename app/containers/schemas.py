@@ -8,6 +8,7 @@ from marshmallow import Schema, fields, post_load, validate
 
 from app.containers.fields import ConsoleLine, ImageName, InternalId, MountMap, Pattern, SignalName
 from app.containers.ports import WantedPort, require_distinct
+from app.containers.restart_policy import RestartPolicy, RestartPolicyObject
 from app.fields import Real, Text, TextMap, Whole
 from app.paging import PageQuery
 from fleet.lifecycle import InstallState, State
@@ -60,6 +61,7 @@ class NewContainer(Schema):
     stop_timeout = Whole(low=0, high=3600, load_default=None, metadata={"description": "Seconds until SIGKILL."})
     pull_policy = fields.String(load_default="if-missing", validate=validate.OneOf(["if-missing", "always"]))
     labels = TextMap(names=_LABEL_NAME, max_entries=64, max_bytes=1000, load_default=dict)
+    restart_policy = RestartPolicy(load_default=lambda: {"policy": "no", "max_tries": None})
 
     @post_load
     def _no_empty_script(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -152,6 +154,40 @@ class ContainerPage(Schema):
     next_cursor = fields.String()
 
 
+class RunEnd(Schema):
+    """How a run of the process ended."""
+
+    started_at = fields.Float(metadata={"description": "Unix seconds."})
+    ended_at = fields.Float(metadata={"description": "Unix seconds."})
+    ran_seconds = fields.Float()
+    cause = fields.String(metadata={"description": "The action that asked for it, or limit, crash, end, unknown."})
+    exit_code = fields.Integer(allow_none=True)
+    oom_killed = fields.Boolean()
+    signal = fields.String(allow_none=True)
+    output = fields.String(metadata={"description": "Its last lines, without escape sequences."})
+
+
+class RunEnds(Schema):
+    """The last ends of runs, newest first."""
+
+    ends = fields.List(fields.Nested(RunEnd))
+
+
+class Happening(Schema):
+    """Something that happened to a container."""
+
+    at = fields.Float(metadata={"description": "Unix seconds."})
+    event = fields.String()
+    data = fields.Dict()
+
+
+class EventPage(Schema):
+    """What happened to a container, newest first."""
+
+    events = fields.List(fields.Nested(Happening))
+    next_cursor = fields.String()
+
+
 class ContainerRecord(ListedContainer):
     """All of a container."""
 
@@ -165,6 +201,7 @@ class ContainerRecord(ListedContainer):
     node_state = fields.String(metadata={"enum": ["online", "offline"]})
     exit_code = fields.Integer(allow_none=True, metadata={"description": "Of the last run that ended."})
     oom_killed = fields.Boolean()
+    last_end = fields.Nested(RunEnd, allow_none=True)
     started_at = fields.Integer(allow_none=True, metadata={"description": "Unix seconds; null unless it runs."})
     error = fields.String(allow_none=True, metadata={"description": "Why the last job failed."})
     env = fields.Dict(keys=fields.String(), values=fields.String())
@@ -174,3 +211,6 @@ class ContainerRecord(ListedContainer):
     stop_timeout = fields.Integer()
     pull_policy = fields.String()
     labels = fields.Dict(keys=fields.String(), values=fields.String())
+    restart_policy = fields.Nested(RestartPolicyObject)
+    restarts = fields.Integer(metadata={"description": "Starts by policy in a row."})
+    restart_at = fields.Integer(allow_none=True, metadata={"description": "When the next is due, in Unix seconds."})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fleet.lifecycle import ALIVE
 from fleet.models import Container
+from fleet.repositories.history import Happening
+from fleet.runs import RunEnd
 
 _NANOSECONDS = 1_000_000_000
 
 
-def shown_container(container: Container, node_state: str) -> dict[str, Any]:
+def shown_container(container: Container, node_state: str, last_end: RunEnd | None) -> dict[str, Any]:
     """All of a container."""
     spec = container.spec
     limits = spec.limits
@@ -38,10 +41,14 @@ def shown_container(container: Container, node_state: str) -> dict[str, Any]:
         "stop_timeout": spec.stop_timeout_seconds,
         "pull_policy": spec.pull_policy,
         "labels": spec.labels,
+        "restart_policy": {"policy": spec.restart_policy, "max_tries": spec.restart_tries},
+        "restarts": container.restarts,
+        "restart_at": int(container.restart_at) if container.restart_at else None,
         "node": container.node,
         "node_state": node_state,
         "exit_code": container.exit_code,
         "oom_killed": container.oom_killed,
+        "last_end": asdict(last_end) if last_end else None,
         "started_at": _started_at(container),
         "error": container.error,
         "job_id": container.job_id,
@@ -61,6 +68,11 @@ def listed_container(container: Container) -> dict[str, Any]:
         "ports": _shown_ports(container),
         "node": container.node,
     }
+
+
+def shown_happening(happening: Happening) -> dict[str, Any]:
+    """Something that happened to a container."""
+    return {"at": happening.at, "event": happening.event, "data": happening.data}
 
 
 def _shown_ports(container: Container) -> list[dict[str, Any]]:

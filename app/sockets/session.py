@@ -102,7 +102,8 @@ class Session:
         if self._client.principal is None:
             self._authenticate(request)
         elif request["event"] != "auth":
-            handle(self._live.services, self._container_id, self._client, request)
+            with structlog.contextvars.bound_contextvars(asked_by=self._client.principal.name):
+                handle(self._live.services, self._container_id, self._client, request)
 
     def _authenticate(self, request: Request) -> None:
         """The first message of a client that brought no token in its handshake."""

@@ -60,6 +60,8 @@ for name, value in pairs(request.container) do redis.call('HSET', K.container(id
 redis.call('HSET', K.container(id), 'ports', #bindings > 0 and cjson.encode(bindings) or '[]')
 redis.call('ZADD', K.containers(), 0, id)
 redis.call('SADD', K.volume_users(volume), id)
+note(id, 'state', {to = request.container.state})
+if #bindings > 0 then note(id, 'ports', {ports = bindings}) end
 open_job(request.job)
 emit(id, request.messages)
 return {'ok'}

@@ -4,6 +4,7 @@
 local JOB_LIFETIME_SECONDS = 7 * 24 * 3600
 local REPLY_LIFETIME_SECONDS = 60
 local FEED_LENGTH = 512
+local HISTORY_LENGTH = 500
 
 -- Append messages to a container's feed and publish them with their feed id: readers subscribe
 -- first, then read the feed from their last id, so none is missed and none is seen twice.
@@ -14,6 +15,13 @@ local function emit(container, messages)
   end
 end
 
+-- Add to what happened to a container; one that is gone has no history. `data` is a table, or JSON as it is.
+local function note(container, event, data)
+  if redis.call('EXISTS', K.container(container)) == 0 then return end
+  local text = type(data) == 'string' and data or cjson.encode(data)
+  redis.call('XADD', K.history(container), 'MAXLEN', '~', HISTORY_LENGTH, '*', 'event', event, 'data', text)
+end
+
 local function is_open(job)
   local state = redis.call('HGET', K.job(job), 'state')
   return state == 'queued' or state == 'running'
@@ -22,7 +30,8 @@ end
 -- End a job: one answer for whoever waits, no longer swept, forgotten after a week.
 local function finish_job(job, fields)
   if not is_open(job) then return false end
-  local node = redis.call('HGET', K.job(job), 'node')
+  local record = redis.call('HMGET', K.job(job), 'node', 'internal_id', 'kind')
+  local node = record[1]
   for name, value in pairs(fields) do redis.call('HSET', K.job(job), name, value) end
   redis.call('HDEL', K.job(job), 'waits')
   redis.call('EXPIRE', K.job(job), JOB_LIFETIME_SECONDS)
@@ -31,6 +40,9 @@ local function finish_job(job, fields)
   redis.call('DEL', K.lease(job))
   redis.call('RPUSH', K.reply(job), fields.state)
   redis.call('EXPIRE', K.reply(job), REPLY_LIFETIME_SECONDS)
+  if record[2] then
+    note(record[2], 'job_ended', {job_id = job, kind = record[3], state = fields.state, error = fields.error})
+  end
   return true
 end
 
@@ -47,6 +59,8 @@ local function open_job(job)
     local jobs = K.container_jobs(job.internal_id)
     redis.call('ZADD', jobs, job.created_at, job.job_id)
     redis.call('ZREMRANGEBYSCORE', jobs, '-inf', job.created_at - JOB_LIFETIME_SECONDS)
+    note(job.internal_id, 'job_asked',
+      {job_id = job.job_id, kind = job.kind, asked_by = job.asked_by, request_id = job.request_id})
   end
   if job.deadline then redis.call('ZADD', K.deadlines(job.node), job.deadline, job.job_id) end
   tie_job(job, job.job_id)

@@ -1,7 +1,7 @@
--- Invariant: record, ports, volume use and feed go together, and the job that removed it ends with them.
+-- Invariant: record, ports, volume use, feed and history go together, and the job that removed it ends with them.
 local request = cjson.decode(ARGV[1])
 local id, guard = request.id, request.guard
-local record = redis.call('HMGET', K.container(id), 'volume_id', 'ports', 'job_id')
+local record = redis.call('HMGET', K.container(id), 'volume_id', 'ports', 'job_id', 'node')
 if not record[1] then return refuse('missing') end
 if record[3] ~= guard.job or not is_open(guard.job) then return refuse('superseded', record[3] or '') end
 if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
@@ -12,6 +12,7 @@ end
 redis.call('SREM', K.volume_users(record[1]), id)
 redis.call('ZREM', K.containers(), id)
 redis.call('PUBLISH', K.feed(id), '0-0 {"event":"removed"}')
-redis.call('DEL', K.container(id), K.container_jobs(id), K.feed(id), K.install_log(id))
+redis.call('ZREM', K.restarts(record[4]), id)
+redis.call('DEL', K.container(id), K.container_jobs(id), K.feed(id), K.install_log(id), K.history(id), K.ends(id))
 finish_job(guard.job, {state = 'done', finished_at = request.at})
 return {'ok'}

@@ -4,12 +4,14 @@
 --   guard.job         this job is the container's current one, open, at attempt guard.attempt
 --   guard.engine_id   the record still speaks of this engine container
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
+--   guard.restart_due a start by policy is due, and nobody is at work on the container
 -- A container that failed holds no port: `free_ports` gives its ports back, `take_ports` takes all of them
 -- again or changes nothing.
 local request = cjson.decode(ARGV[1])
 local id, guard = request.id, request.guard
-local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'container_id', 'ended_run', 'deleting')
-local state, current = record[1], record[2]
+local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'container_id', 'ended_run', 'deleting',
+  'node', 'restart_at')
+local state, current, node = record[1], record[2], record[6]
 
 if not state then return refuse('missing') end
 if request.job and record[5] == '1' and request.job.kind ~= 'delete' then return refuse('deleting', current) end
@@ -28,6 +30,10 @@ if guard.job then
 end
 if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
 if guard.after_run and record[4] and record[4] >= guard.after_run then return refuse('run') end
+if guard.restart_due then
+  if not record[7] then return refuse('not_due') end
+  if current and is_open(current) then return refuse('busy', current) end
+end
 
 local members = {}
 if request.take_ports or request.free_ports then members = members_of(redis.call('HGET', K.container(id), 'ports')) end
@@ -41,7 +47,16 @@ for _, member in ipairs(members) do
   elseif redis.call('HGET', K.port(member), 'internal_id') == id then release_port(member) end
 end
 
-for name, value in pairs(request.set or {}) do redis.call('HSET', K.container(id), name, value) end
+if request.take_ports or request.free_ports then
+  note(id, 'ports', request.take_ports and '{"ports":' .. redis.call('HGET', K.container(id), 'ports') .. '}' or '{"ports":[]}')
+end
+
+local set = request.set or {}
+for name, value in pairs(set) do redis.call('HSET', K.container(id), name, value) end
+local moved = set.state and set.state ~= state
+local acted = request.job and request.job.asked_by ~= BY_POLICY and DECIDES[request.job.kind]
+if (moved or acted) and forget_restart(id, node) and acted then note(id, 'restart_cancelled', {}) end
+if acted then redis.call('HDEL', K.container(id), 'restarts') end
 if request.job then
   if not request.aside then
     supersede(current, request.at)
@@ -51,6 +66,7 @@ if request.job then
   end
   open_job(request.job)
 end
+if moved then note(id, 'state', {from = state, to = set.state}) end
 if request.order then
   redis.call('RPUSH', K.orders(request.node), request.order)
 end
@@ -60,5 +76,11 @@ if request.wait then
   redis.call('DEL', K.lease(guard.job))
 end
 emit(id, request.messages)
-if request.finish then finish_job(request.finish.job_id, request.finish.fields) end
+if request.finish and finish_job(request.finish.job_id, request.finish.fields) then
+  local asked_by = redis.call('HGET', K.job(request.finish.job_id), 'asked_by')
+  if asked_by == BY_POLICY and request.finish.fields.state == 'failed' then
+    local next_step = plan_restart(id, node, request.at, true, 0)
+    if next_step then emit(id, {daemon_message('The start failed; ' .. next_step .. '.')}) end
+  end
+end
 return {'ok', current or ''}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from fleet import messages
@@ -13,18 +13,11 @@ from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PortNotInPo
 from fleet.keys import key
 from fleet.lifecycle import ALIVE, MOVES, Action, InstallState, State, not_allowed
 from fleet.models import Container, Job, Limits, PortBinding, PortWish, Spec
+from fleet.repositories.history import History
 from fleet.repositories.jobs import job_fields
+from fleet.runs import Run, end_of
 from fleet.scripts import Scripts
 from fleet.store import Client
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a container's process, as the engine tells it; times as 20-digit nanoseconds."""
-
-    started: str
-    exit_code: int | None = None
-    oom_killed: bool = False
 
 
 class Superseded(Exception):
@@ -32,9 +25,10 @@ class Superseded(Exception):
 
 
 class ContainerRepository:
-    """All containers of the fleet."""
+    """All containers of the fleet; `history` is what happened to them."""
 
     def __init__(self, redis: Client) -> None:
+        self.history = History(redis)
         self._redis = redis
         self._scripts = Scripts(redis)
 
@@ -87,9 +81,12 @@ class ContainerRepository:
 
         A reinstall takes the ports again that a failed install gave back.
         Answers `job`, or the id of the equal job that is under way already.
+        A stop or kill of one that waits for its policy's next start cancels that, and its job is done at once.
         Raises ActionNotAllowed, PortTaken, PortNotInPool.
         """
         for state in [container.state, *State]:
+            if state is State.READY and action in (Action.STOP, Action.KILL) and self._cancel_restart(container, job):
+                return job
             if state not in MOVES[action]:
                 continue
             answer = self._scripts.run("transition", _begin_request(container, action, state, job, changes))
@@ -100,6 +97,30 @@ class ContainerRepository:
             if answer[1] != "state":
                 _raise_refusal(answer)
         raise not_allowed(action, self.get(container.internal_id).state)
+
+    def _cancel_restart(self, container: Container, job: Job) -> bool:
+        """Have nothing started by policy any more; False when nothing was to be."""
+        now = time.time()
+        request = {
+            "id": container.internal_id,
+            "at": now,
+            "guard": {"states": [State.READY], "restart_due": True},
+            "job": job_fields(job),
+            "finish": {"job_id": job.job_id, "fields": {"state": "done", "finished_at": now}},
+            "messages": [messages.daemon(messages.RESTART_CANCELLED)],
+        }
+        return self._scripts.run("transition", request)[0] == "ok"
+
+    def restarts_due(self, node: str) -> list[str]:
+        """The containers of a host whose policy starts them now."""
+        names: list[str] = self._redis.zrangebyscore(key("restarts", node), "-inf", time.time())
+        return names
+
+    def start_by_policy(self, container: Container, job: Job) -> bool:
+        """Begin the start that is due; False when it is due no more, or somebody is at work on the container."""
+        request = _begin_request(container, Action.START, State.READY, job, {})
+        request["guard"]["restart_due"] = True
+        return self._scripts.run("transition", request)[0] == "ok"
 
     def write(
         self,
@@ -171,6 +192,7 @@ class ContainerRepository:
             "at": now,
             "guard": {"engine_id": engine_id, "after_run": run.started},
             "set": _changes(changes, now),
+            "ending": None if run.presumed else end_of(run, now),
             "messages": [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)],
             "restart_messages": [messages.event(messages.STARTING)],
         }
@@ -326,4 +348,6 @@ def _from_fields(fields: dict[str, str]) -> Container:
         oom_killed=fields.get("oom_killed") == "1",
         error=fields.get("error") or None,
         deleting=fields.get("deleting") == "1",
+        restart_at=float(fields["restart_at"]) if fields.get("restart_at") else None,
+        restarts=int(fields.get("restarts") or 0),
     )

@@ -40,8 +40,10 @@ def new_job(
     internal_id: str | None = None,
     volume_id: str | None = None,
     arguments: dict[str, Any] | None = None,
+    asked_by: str | None = None,
 ) -> Job:
-    """A job that is not recorded yet. It carries the id and the idempotency record of the current request, if any."""
+    """A job that is not recorded yet. It carries id, caller and idempotency record of the current request, if any."""
+    context = get_contextvars()
     return Job(
         job_id=new_job_id(),
         kind=kind,
@@ -52,8 +54,9 @@ def new_job(
         internal_id=internal_id,
         volume_id=volume_id,
         arguments=arguments or {},
-        request_id=get_contextvars().get("request_id"),
+        request_id=context.get("request_id"),
         idempotency=current_idempotency.get(),
+        asked_by=asked_by or context.get("asked_by"),
     )
 
 
@@ -215,6 +218,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "step": job.step,
         "request_id": job.request_id,
         "idempotency": job.idempotency,
+        "asked_by": job.asked_by,
         "attempt": job.attempt,
         "arguments": json.dumps(job.arguments) if job.arguments else None,
     }
@@ -251,4 +255,5 @@ def _from_fields(fields: dict[str, str]) -> Job:
         cancel=bool(fields.get("cancel")),
         waits=bool(fields.get("waits")),
         request_id=fields.get("request_id"),
+        asked_by=fields.get("asked_by"),
     )

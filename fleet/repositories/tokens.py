@@ -31,6 +31,11 @@ class Principal:
         """Whether this is the master token."""
         return self.token is None
 
+    @property
+    def name(self) -> str:
+        """What histories call the caller: `master`, or the id of the issued token."""
+        return self.token.id if self.token else "master"
+
 
 class TokenRepository:
     """The master token and all issued tokens."""

@@ -49,6 +49,22 @@ def bench(second: OwnEngine, store: Client, store_url: str, tmp_path: Path) -> I
             print(made.log_text())
 
 
+def test_an_engines_restart_is_followed_by_the_start_of_those_who_always_run(bench: Bench, second: OwnEngine) -> None:
+    for name, policy in (("always", "always"), ("stopped", "always"), ("never", "no")):
+        bench.install(name, "trap 'exit 0' TERM; while true; do sleep 0.1; done", restart_policy=policy)
+        bench.do(name, Action.START)
+        bench.await_state(name, State.RUNNING)
+    first = bench.record("always").run
+    assert bench.await_end(bench.do("stopped", Action.STOP), within_seconds=30).state == "done"
+    bench.work()
+    second.stop()
+    second.start()
+    eventually(lambda: bench.record("always").run != first, within_seconds=60, what="another run")
+    bench.await_state("always", State.RUNNING, within_seconds=60)
+    for name in ("stopped", "never"):
+        assert bench.await_state(name, State.READY, within_seconds=30).restart_at is None
+
+
 def test_states_consoles_and_input_are_right_again_after_an_engines_restart(bench: Bench, second: OwnEngine) -> None:
     bench.install("server", _SCRIPT, start_pattern="up")
     bench.do("server", Action.START)

@@ -194,7 +194,11 @@ MANY = {f"N{number}": "" for number in range(1001)}
         ({"stop_timeout": -1}, "stop_timeout"),
         ({"stop_timeout": 3601}, "stop_timeout"),
         ({"pull_policy": "never"}, "pull_policy"),
-        ({"restart_policy": "always"}, "restart_policy"),
+        ({"restart_policy": "sometimes"}, "restart_policy.policy"),
+        ({"restart_policy": 7}, "restart_policy"),
+        ({"restart_policy": {}}, "restart_policy.policy"),
+        ({"restart_policy": {"policy": "always", "max_tries": 0}}, "restart_policy.max_tries"),
+        ({"restart_policy": {"policy": "always", "delay": 1}}, "restart_policy.delay"),
         ({"privileged": True}, "privileged"),
         ({"ports": {}}, "ports"),
         ({"ports": [7]}, "ports.0"),
@@ -244,6 +248,21 @@ def test_a_bad_pattern_is_told_with_its_position(api: Api) -> None:
 )
 def test_images_are_named_as_the_engine_names_them(api: Api, image: str) -> None:
     assert create(api, image=image).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({}, {"policy": "no", "max_tries": None}),
+        ({"restart_policy": "always"}, {"policy": "always", "max_tries": None}),
+        ({"restart_policy": "on-crash"}, {"policy": "on-crash", "max_tries": 10}),
+        ({"restart_policy": {"policy": "on-crash", "max_tries": 3}}, {"policy": "on-crash", "max_tries": 3}),
+        ({"restart_policy": {"policy": "on-crash", "max_tries": None}}, {"policy": "on-crash", "max_tries": None}),
+    ],
+)
+def test_a_restart_policy_is_a_name_or_an_object(api: Api, asked: dict[str, Any], shown: dict[str, Any]) -> None:
+    assert create(api, **asked).status_code == 200
+    assert api.get("/containers/game").json["restart_policy"] == shown
 
 
 @pytest.mark.parametrize("folder", ["/etc", "/srv", "/srv/shared-not", "/", "/var/run/docker.sock"])

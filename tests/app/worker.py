@@ -7,7 +7,7 @@ import time
 from app.services import Services
 from fleet.lifecycle import InstallState, State
 from fleet.models import Job
-from fleet.repositories.containers import Run
+from fleet.runs import Run
 
 
 class Worker:

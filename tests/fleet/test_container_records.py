@@ -13,8 +13,9 @@ from fleet.errors import ActionNotAllowed, AlreadyExists, Conflict, NotFound, Po
 from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.models import PortWish
-from fleet.repositories.containers import Run, Superseded
+from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import JobRefused, new_job
+from fleet.runs import Run
 from tests.fleet.conftest import NODE, VOLUME, Record, new_run
 
 GAME_PORT = PortWish("tcp", ip="0.0.0.0", port=25565)

@@ -28,6 +28,7 @@ from worker.agent.inputs import Inputs
 from worker.agent.kills import Kills
 from worker.agent.leftovers import Leftovers
 from worker.agent.reconcile import Reconciler
+from worker.agent.restarts import Restarts
 from worker.agent.space import LOOK_SECONDS, Space
 from worker.agent.starts import Starts
 from worker.agent.store_watch import StoreWatch
@@ -40,6 +41,7 @@ from worker.runtime.base import ROLE_SERVER, Runtime
 _NETWORK_SECONDS = 60.0
 _LEFTOVER_SECONDS = 30.0
 _TERMINAL_SECONDS = 10.0
+_RESTART_SECONDS = 0.5
 _GAP = messages.daemon("Some output is missing: it was written faster than it could be read.")
 
 
@@ -81,6 +83,7 @@ class Agent:
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.space = Space(self._containers, disks, self.consoles.followed)
+        self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
         self.firewall = Firewall(settings.network)
 
     def run(self, stop: threading.Event) -> None:
@@ -93,6 +96,7 @@ class Agent:
             ("comparison", self.reconciler.wait_and_compare, 0),
             ("sweeper", self.sweeper.sweep, 1),
             ("store", self.store_watch.look, 1),
+            ("restarts", self.restarts.start_due, _RESTART_SECONDS),
             ("heartbeat", self.heartbeat.announce, ANNOUNCE_SECONDS),
             ("queues", self.heartbeat.beat, BEAT_SECONDS),
             ("network", self.ensure_network, _NETWORK_SECONDS),

@@ -10,8 +10,9 @@ import structlog
 from fleet.errors import NotFound
 from fleet.lifecycle import ALIVE, State
 from fleet.models import Container
-from fleet.repositories.containers import ContainerRepository, Run
+from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
+from fleet.runs import Run
 from worker.agent.consoles import Consoles
 from worker.agent.exits import Exits
 from worker.agent.starts import Starts
@@ -97,7 +98,8 @@ class Alignment:
         found = self._runtime.inspect(record.container_id)
         if found is None or not found.running:
             log.warning("a container does not run although the record says so", container=record.internal_id)
-            self._exits.record(record.internal_id, record.container_id, Run(f"{time.time_ns():020d}"))
+            run = Run(f"{time.time_ns():020d}", presumed=True)
+            self._exits.record(record.internal_id, record.container_id, run)
 
     def _has_open_job(self, record: Container) -> bool:
         try:

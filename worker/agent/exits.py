@@ -9,11 +9,13 @@ import structlog
 
 from fleet.errors import LightdError
 from fleet.models import Job
-from fleet.repositories.containers import ContainerRepository, Run
+from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
+from fleet.runs import Run
 from worker.agent.consoles import Consoles
 from worker.agent.inputs import Inputs
 from worker.agent.starts import Starts
+from worker.console.ended_run import ended_run
 from worker.runtime.base import EngineContainer
 
 _OUTPUT_SECONDS = 0.3
@@ -50,7 +52,8 @@ class Exits:
         if found.log_path:
             self._consoles.follow(found.container_id, found.engine_id, Path(found.log_path))
             self._consoles.end(found.engine_id, _OUTPUT_SECONDS)
-        return self.record(found.container_id, found.engine_id, Run(found.run, found.exit_code, found.oom_killed))
+        run = ended_run(found, self._containers.history.last_end(found.container_id))
+        return self.record(found.container_id, found.engine_id, run)
 
     def record(self, container_id: str, engine_id: str, run: Run) -> bool:
         """Write the end of a run; a restart that waited for it goes on. Answers whether that was news."""

@@ -9,7 +9,7 @@ import structlog
 from fleet import messages
 from fleet.errors import Conflict
 from fleet.lifecycle import State
-from fleet.repositories.containers import Run
+from worker.console.ended_run import ended_run
 from worker.operations.failure import Ending
 from worker.operations.start import end_start, start_process
 from worker.operations.work import Work
@@ -98,6 +98,7 @@ def _settle_run(work: Work) -> bool:
     seen = _seen(work)
     if seen is None or work.container.container_id is None:
         return False
-    run = Run(seen.run, seen.exit_code, seen.oom_killed)
-    was_news, _ = work.host.containers.exited(work.name, work.job.node, seen.engine_id, run)
+    containers = work.host.containers
+    run = ended_run(seen, containers.history.last_end(work.name))
+    was_news, _ = containers.exited(work.name, work.job.node, seen.engine_id, run)
     return was_news

@@ -229,7 +229,7 @@ class MemoryRuntime:
         return None
 
     def _end(self, made: _Made, exit_code: int) -> None:
-        made.seen = replace(made.seen, running=False, exit_code=exit_code, pid=0)
+        made.seen = replace(made.seen, running=False, exit_code=exit_code, pid=0, ended=f"{time.time_ns():020d}")
         made.ends_at = None
         self._changed.notify_all()
 

@@ -15,13 +15,14 @@ import pytest
 from fleet.console import Console
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Container, Job, Limits, Port, PortWish, Spec, Volume
-from fleet.repositories.containers import ContainerRepository, Run
+from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository, new_job
 from fleet.repositories.ports import PortRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from fleet.store import Client, connect
 from storage.beneath import Root, opened_root
+from worker.console.ended_run import ended_run
 from worker.operations.host import Host
 from worker.operations.names import install_name, server_name
 from worker.operations.run import Runner
@@ -123,7 +124,7 @@ class Site:
         """What the agent does when the engine says that the process has ended; the restart that goes on, or ''."""
         seen = self.runtime.inspect(server_name(name))
         assert seen is not None and not seen.running
-        run = Run(seen.run, seen.exit_code, seen.oom_killed)
+        run = ended_run(seen, self.host.containers.history.last_end(name))
         return self.host.containers.exited(name, NODE, seen.engine_id, run)[1]
 
     def job(self, job: Job) -> Job:

@@ -1,0 +1,63 @@
+"""The last lines of a run, out of the engine's log files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from worker.console.ended_run import last_lines
+
+SECOND = 1_000_000_000
+
+
+def write(log: Path, *lines: str, at: int = 100) -> None:
+    """Lines as the engine logs them, all at this second."""
+    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000001Z")
+    with log.open("a") as file:
+        file.writelines(json.dumps({"log": line, "stream": "stdout", "time": stamp}) + "\n" for line in lines)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "c-json.log"
+
+
+def test_the_last_twenty_lines_are_kept(log: Path) -> None:
+    write(log, *(f"line {number}\r\n" for number in range(50)))
+    assert last_lines(log, 0) == "".join(f"line {number}\n" for number in range(30, 50))
+
+
+def test_an_unfinished_last_line_is_one_too(log: Path) -> None:
+    write(log, "whole\r\n", "half")
+    assert last_lines(log, 0) == "whole\nhalf\n"
+
+
+def test_colours_and_control_characters_are_left_out(log: Path) -> None:
+    write(log, "\x1b[31mred\x1b[0m\x07\r\n", " 10 %\r 99 %\r\n", "grün\tand ✓\r\n", "\r\n")
+    assert last_lines(log, 0) == "red\n 99 %\ngrün\tand ✓\n\n"
+
+
+def test_lines_of_the_run_before_are_left_out(log: Path) -> None:
+    write(log, "old\r\n", at=100)
+    write(log, "new\r\n", at=102)
+    assert last_lines(log, 101 * SECOND) == "new\n"
+
+
+def test_a_log_that_was_just_rotated_is_read_too(log: Path) -> None:
+    write(log.with_name(f"{log.name}.1"), *(f"old {number}\r\n" for number in range(30)))
+    write(log, "new\r\n")
+    assert last_lines(log, 0).splitlines() == [*(f"old {number}" for number in range(11, 30)), "new"]
+
+
+def test_long_lines_are_cut_and_long_logs_read_from_their_end(log: Path) -> None:
+    write(log, *("x" * 10_000 + "\r\n" for _ in range(40)))
+    assert set(last_lines(log, 0).splitlines()) == {"x" * 300}
+
+
+def test_a_process_that_printed_nothing_has_none(log: Path) -> None:
+    assert last_lines(log, 0) == ""
+    log.touch()
+    assert last_lines(log, 0) == ""
