@@ -18,10 +18,11 @@ local open = job and is_open(job)
 local work = open and redis.call('HMGET', K.job(job), 'kind', 'step') or {}
 local kind, step = work[1], work[2]
 local goes_on = kind == 'restart' and step ~= 'start'
+local asked = goes_on or kind == 'stop' or kind == 'kill' or kind == 'delete'
 
 -- Who or what ended it: the job that asked for it, a limit, the process itself, or nobody knows.
 local function cause_of(ending)
-  if open and kind ~= 'start' and (kind ~= 'restart' or goes_on) then return kind end
+  if asked then return kind end
   if ending.oom_killed then return 'limit' end
   if not ending.exit_code then return 'unknown' end
   return ending.exit_code == 0 and 'end' or 'crash'
@@ -54,7 +55,7 @@ end
 ending.output = nil
 note(id, crashed and 'crash' or 'exit', ending)
 note(id, 'state', {from = state, to = 'ready'})
-if crashed or ending.cause == 'end' or ending.cause == 'unknown' then
+if not asked then
   local next_step = plan_restart(id, request.node, request.at, crashed, ending.ran_seconds or 0)
   if crashed or next_step then emit(id, {daemon_message(sentence_about(ending, crashed, next_step))}) end
 end
