@@ -83,6 +83,13 @@ class Console:
                 break
         return "".join(found[-lines:]) if lines else ""
 
+    def forget_torn(self, container_id: str) -> bool:
+        """Drop a console whose store was emptied while it was written, so that it is read anew; whether it was."""
+        if not self._redis.hexists(key("console_position", container_id), "torn"):
+            return False
+        self._redis.delete(*_keys(container_id))
+        return True
+
     def forget(self, container_id: str, source: str | None) -> None:
         """Drop all output of a deleted container, also what is still being read of its engine container `source`."""
         with self._redis.pipeline(transaction=True) as pipe:

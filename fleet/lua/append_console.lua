@@ -9,6 +9,8 @@ if redis.call('EXISTS', KEYS[3]) == 1 then return {'', ARGV[4]} end
 local source = 'at:' .. ARGV[2]
 local position = redis.call('HGET', KEYS[2], source) or ''
 if position ~= ARGV[3] and position ~= '' then return {'', position} end
+-- The reader has sent more than this store knows of: it was emptied in between.
+if position == '' and ARGV[3] ~= '' then redis.call('HSET', KEYS[2], 'torn', '1') end
 redis.call('HSET', KEYS[2], source, ARGV[4])
 if ARGV[6] == '' then return {'', ARGV[4]} end
 

@@ -37,7 +37,7 @@ class ContainerRepository:
         fields = self._redis.hgetall(key("container", container_id))
         if not fields:
             raise NotFound("Container not found", code="container_not_found")
-        return _from_fields(fields)
+        return container_from_fields(fields)
 
     def exists(self, container_id: str) -> bool:
         """Whether there is a record of this container."""
@@ -54,7 +54,7 @@ class ContainerRepository:
         with self._redis.pipeline(transaction=False) as pipe:
             for name in container_ids:
                 pipe.hgetall(key("container", name))
-            return [_from_fields(fields) for fields in pipe.execute() if fields]
+            return [container_from_fields(fields) for fields in pipe.execute() if fields]
 
     def of_node(self, node: str) -> list[Container]:
         """Every container of one host."""
@@ -226,7 +226,7 @@ class ContainerRepository:
             pipe.hgetall(key("container", container_id))
             pipe.xrevrange(key("feed", container_id), count=1)
             fields, entries = pipe.execute()
-        return _from_fields(fields) if fields else None, str(entries[0][0]) if entries else "0-0"
+        return container_from_fields(fields) if fields else None, str(entries[0][0]) if entries else "0-0"
 
     def last_feed_id(self, container_id: str) -> str:
         """Id of the newest entry of the feed; `0-0` for none."""
@@ -322,11 +322,20 @@ def _text(value: Any) -> str:
 
 
 def _fields(container: Container) -> dict[str, str]:
-    names = [name for name in Container.__slots__ if name != "ports"]
-    return {name: _text(getattr(container, name)) for name in names if getattr(container, name) not in (None, False)}
+    fields = container_fields(container)
+    del fields["ports"]  # the pool decides about them
+    return fields
 
 
-def _from_fields(fields: dict[str, str]) -> Container:
+def container_fields(container: Container) -> dict[str, str]:
+    """A whole record as the store keeps it."""
+    kept = {name: getattr(container, name) for name in Container.__slots__ if name != "ports"}
+    fields = {name: _text(value) for name, value in kept.items() if value not in (None, False)}
+    return fields | {"ports": json.dumps([asdict(port) for port in container.ports])}
+
+
+def container_from_fields(fields: dict[str, str]) -> Container:
+    """The record that `container_fields` wrote."""
     spec = json.loads(fields["spec"])
     spec["limits"] = Limits(**spec["limits"])
     exit_code = fields.get("exit_code")

@@ -50,17 +50,17 @@ class NodeRepository:
             raise Unavailable(f"Node {name} is offline; its containers run on, try again later.", code="node_offline")
         node = _from_fields(fields)
         if node.must_recover:
-            raise Unavailable(
-                f"Node {name} does not know this store and changes nothing; run `./lightd recover` on it.",
-                code="node_must_recover",
-            )
+            raise _must_recover(node)
         return node
 
     def choose(self) -> Node:
         """An online host for a new volume; raises Unavailable when there is none."""
-        for node in self.every():
-            if self.is_online(node) and not node.must_recover:
+        online = [node for node in self.every() if self.is_online(node)]
+        for node in online:
+            if not node.must_recover:
                 return node
+        if online:
+            raise _must_recover(online[0])
         raise Unavailable("No node is online; start one with ./lightd up.", code="no_node_online")
 
     def missing(self) -> list[str]:
@@ -86,6 +86,13 @@ class NodeRepository:
         """The id of this store's contents, made on first use."""
         self._redis.set(key("generation"), secrets.token_hex(8), nx=True)
         return str(self._redis.get(key("generation")))
+
+
+def _must_recover(node: Node) -> Unavailable:
+    return Unavailable(
+        f"Node {node.id} does not know this store and changes nothing; run `./lightd recover` on it.",
+        code="node_must_recover",
+    )
 
 
 def _from_fields(fields: dict[str, Any]) -> Node:

@@ -109,6 +109,10 @@ class Servers:
         eventually(lambda: "end-of-output" in self.logs(internal_id), within_seconds=15, what="the output")
         return self.logs(internal_id).replace("\r", "").partition("end-of-output")[0]
 
+    def forget_jobs(self) -> None:
+        """The store was emptied: nobody knows of the jobs any more, nor of ports that no container holds."""
+        self._jobs.clear()
+
     def clean(self) -> None:
         """Delete all of it and wait for the end of its jobs."""
         with ThreadPoolExecutor(8) as pool:

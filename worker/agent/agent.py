@@ -37,9 +37,11 @@ from worker.agent.sweeper import Sweeper
 from worker.agent.upkeep import UPKEEP_SECONDS, Upkeep
 from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
+from worker.second_copy import SecondCopy
 
 _NETWORK_SECONDS = 60.0
 _LEFTOVER_SECONDS = 30.0
+_COPY_SECONDS = 10.0
 _TERMINAL_SECONDS = 10.0
 _RESTART_SECONDS = 0.5
 _GAP = messages.daemon("Some output is missing: it was written faster than it could be read.")
@@ -58,6 +60,7 @@ class Agent:
     ) -> None:
         node = settings.node
         self._settings = settings
+        self._copy = SecondCopy(settings)
         self._runtime = runtime
         self._containers = ContainerRepository(stores.record)
         jobs = JobRepository(stores.record, stores.blocking)
@@ -100,6 +103,7 @@ class Agent:
             ("heartbeat", self.heartbeat.announce, ANNOUNCE_SECONDS),
             ("queues", self.heartbeat.beat, BEAT_SECONDS),
             ("network", self.ensure_network, _NETWORK_SECONDS),
+            ("second copy", self.keep_second_copy, _COPY_SECONDS),
             ("leftovers", self.leftovers.remove, _LEFTOVER_SECONDS),
             ("volumes", self.upkeep.look, UPKEEP_SECONDS),
             ("space", self.space.look, LOOK_SECONDS),
@@ -116,6 +120,12 @@ class Agent:
         self._runtime.ensure_network(self._settings.network)
         if self._settings.firewall:
             self.firewall.ensure()
+
+    def keep_second_copy(self) -> None:
+        """Have the records of this host's containers on this host too."""
+        records = self._containers.of_node(self._settings.node)
+        if self._store.is_known():
+            self._copy.keep(records)
 
     def _react(self, event: EngineEvent) -> None:
         if event.role != ROLE_SERVER:

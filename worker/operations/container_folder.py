@@ -13,6 +13,9 @@ ENTRYPOINT = "entrypoint.sh"
 INSTALL = "install.sh"
 INSTALL_INSIDE = f"/app/data/{INSTALL}"
 _MODE = 0o755
+_NO_INSTALL = "#!/bin/sh\n"
+"""Stands beside an entry point whose container has no install script."""
+
 
 # tini gives the signal to the whole process group, so the command gets it although a shell stands before it.
 # The shell outlives it (its traps do nothing and are not inherited) to pass the command's exit code on, and
@@ -47,7 +50,7 @@ def write_entrypoint(folder: Path, spec: Spec) -> None:
     """
     _write(folder / ENTRYPOINT, _ENTRYPOINT.format(command=_unix_lines(spec.startup_command)))
     if not spec.install_script:
-        write_install(folder, "#!/bin/sh\n")
+        write_install(folder, _NO_INSTALL)
 
 
 def write_install(folder: Path, script: str) -> tuple[str, ...]:
@@ -55,6 +58,15 @@ def write_install(folder: Path, script: str) -> tuple[str, ...]:
     text = _unix_lines(script)
     _write(folder / INSTALL, text)
     return (INSTALL_INSIDE,) if text.startswith("#!") else ("/bin/sh", INSTALL_INSIDE)
+
+
+def read_install(folder: Path) -> str | None:
+    """The install script that was written there; None when there was none."""
+    try:
+        text = (folder / INSTALL).read_text()
+    except FileNotFoundError:
+        return None
+    return None if text == _NO_INSTALL else text
 
 
 def remove_folder(folder: Path) -> None:

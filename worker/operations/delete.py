@@ -7,6 +7,7 @@ from worker.operations.container_folder import remove_folder
 from worker.operations.failure import Ending
 from worker.operations.names import install_name, private_image, server_name
 from worker.operations.work import Work
+from worker.second_copy import SecondCopy
 
 
 def delete(work: Work) -> None:
@@ -18,6 +19,7 @@ def delete(work: Work) -> None:
     if work.spec.install_script:
         host.runtime.remove_image(private_image(work.name))
     remove_folder(host.data_folder(work.name))
+    SecondCopy(host.settings).forget(work.name)
     host.console.forget(work.name, work.container.container_id)
     host.containers.remove(work.name, work.job)
 

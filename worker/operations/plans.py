@@ -46,7 +46,7 @@ def server_plan(
         tmp_mb=settings.tmp_mb,
         log_mb=settings.log_mb,
         env=_server_env(container),
-        labels=_labels(settings, container, ROLE_SERVER) | {LABEL_SPEC: _recovery(container)},
+        labels=_labels(settings, container, ROLE_SERVER),
         mounts=allowed_mounts(settings, container.spec.mount),
         ports=container.ports,
         stop_signal=container.spec.stop_signal,
@@ -109,10 +109,11 @@ def _labels(settings: Settings, container: Container, role: str) -> dict[str, st
         LABEL_NODE: settings.node,
         LABEL_DATA: str(settings.data),
         LABEL_ROLE: role,
+        LABEL_SPEC: described(container),
     }
 
 
-def _recovery(container: Container) -> str:
+def described(container: Container) -> str:
     """What an emptied store needs to know again; values of the environment are secrets and stay out."""
     spec = asdict(container.spec)
     spec["env"] = sorted(container.spec.env)

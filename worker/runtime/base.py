@@ -73,6 +73,7 @@ class EngineContainer:
     error: str = ""
     log_path: str = ""
     ended: str = NEVER_RUN
+    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def container_id(self) -> str:

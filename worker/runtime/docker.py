@@ -255,6 +255,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         error=state.get("Error") or "",
         log_path=found.get("LogPath") or "",
         ended=_nanoseconds(state["FinishedAt"]),
+        env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [] if "=" in entry),
     )
 
 

@@ -100,6 +100,7 @@ class MemoryRuntime:
                 exit_code=None,
                 oom_killed=False,
                 pid=0,
+                env=dict(plan.env),
             )
             self._made[engine_id] = _Made(plan, seen, self.behaviours.get(plan.name, Behaviour()))
             return engine_id

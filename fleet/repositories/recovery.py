@@ -1,0 +1,70 @@
+"""Writing into the record what a host holds: records that the store lost come back, others are left alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from fleet import messages
+from fleet.errors import Conflict
+from fleet.lifecycle import State
+from fleet.models import Container, Volume
+from fleet.repositories.containers import container_fields
+from fleet.scripts import Scripts
+from fleet.store import Client
+
+KNOWN, NEW, REPLACED = "known", "new", "replaced"
+"""What became of a record: it was there, it has come back, it has taken the place of an older one."""
+
+
+class RecoveryRepository:
+    """Volumes and containers as their host tells of them, each in one atomic step that may be repeated."""
+
+    def __init__(self, redis: Client) -> None:
+        self._scripts = Scripts(redis)
+
+    def volume(self, volume: Volume, *, force: bool = False) -> str:
+        """Bring a volume back; raises Conflict when the record says that another host has it."""
+        request = {"volume": asdict(volume), "force": force or None}
+        answer = self._scripts.run("recover_volume", request)
+        if answer[0] != "ok":
+            raise Conflict(f"The store knows volume {volume.volume_id} as one of node {answer[2]}.")
+        return answer[1]
+
+    def container(self, container: Container, *, force: bool = False) -> str:
+        """Bring a container back with its ports, which a failed one does not hold.
+
+        Raises Conflict when the store knows another container by this name, has no such volume, or has given one of
+        the ports away.
+        """
+        ports = [{**asdict(port), "member": port.member} for port in container.ports]
+        request: dict[str, Any] = {
+            "container": container_fields(container),
+            "ports": ports,
+            "holds_ports": container.state is not State.FAILED or None,
+            "force": force or None,
+            "at": time.time(),
+            "messages": [messages.event(_shown(container.state))],
+        }
+        answer = self._scripts.run("recover_container", request)
+        if answer[0] != "ok":
+            raise _refusal(container, answer)
+        return answer[1]
+
+
+def _shown(state: State) -> str:
+    """The event that tells watchers of a state; at rest it is the end of a run."""
+    return messages.EXIT if state is State.READY else state.value
+
+
+def _refusal(container: Container, answer: list[str]) -> Conflict:
+    name = container.internal_id
+    if answer[1] == "other":
+        return Conflict(f"The store knows another container {name}, on node {answer[2]}.")
+    if answer[1] == "volume":
+        return Conflict(f"Container {name} is on volume {answer[2]}, which the store does not know.")
+    address = "{}:{}/{}".format(*answer[2].split("|"))
+    if answer[1] == "taken":
+        return Conflict(f"Container {name} has port {address}, which the store has given to container {answer[3]}.")
+    return Conflict(f"Container {name} has port {address}, which overlaps with {answer[3]} in the pool.")

@@ -1,0 +1,276 @@
+"""What comes back from a host into an emptied store, and what is left alone there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from fleet.keys import key
+from fleet.lifecycle import Action, State
+from fleet.models import Container
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.nodes import NodeRepository
+from fleet.repositories.ports import PortRepository
+from fleet.repositories.recovery import RecoveryRepository
+from fleet.repositories.volumes import VolumeRepository
+from fleet.settings import Settings
+from storage.volumes import Volumes
+from tests.worker.operations.conftest import GAME_PORT, NODE, VOLUME, Site, site
+from worker.known_store import KnownStore, known_store_of
+from worker.operations.names import install_name, server_name
+from worker.recovery.evidence import INSTALL_LOST
+from worker.recovery.recover import Recovery
+from worker.second_copy import SecondCopy
+
+__all__ = ["site"]
+
+
+class Emptied:
+    """A host whose store is emptied by `lose`, and brought back by `recover`."""
+
+    def __init__(self, site: Site) -> None:
+        settings = site.host.settings
+        self.site = site
+        self.settings: Settings = replace(settings, volume_driver="directory")
+        self.volumes = Volumes(self.settings)
+        self.volumes.create(VOLUME, 64)
+        nodes = NodeRepository(site.redis, 15)
+        containers = ContainerRepository(site.redis)
+        self.store: KnownStore = known_store_of(
+            self.settings, site.runtime, containers, VolumeRepository(site.redis), nodes
+        )
+        self.store.accept()
+
+    def lose(self, *, keep_copies: bool = False) -> None:
+        """Empty the store; with `keep_copies` the agent has written down its records before."""
+        if keep_copies:
+            SecondCopy(self.settings).keep(self.site.host.containers.of_node(NODE))
+        self.site.redis.flushall()
+        assert not self.store.is_known()
+
+    def recover(self, *, force: bool = False) -> list[str]:
+        """Bring back what there is; the sentences about what could not be brought back."""
+        host = self.site.host
+        recovery = Recovery(
+            self.settings,
+            self.site.runtime,
+            self.volumes,
+            RecoveryRepository(self.site.redis),
+            host.console,
+            self.store,
+        )
+        return [outcome.sentence for outcome in recovery.run(force=force) if not outcome.ok]
+
+    def record(self, name: str) -> Container:
+        """A record without what only jobs and the clock put there."""
+        return replace(self.site.container(name), job_id=None, updated_at=0)
+
+
+@pytest.fixture
+def emptied(site: Site) -> Iterator[Emptied]:
+    yield Emptied(site)
+
+
+@pytest.mark.parametrize("keep_copies", [False, True])
+def test_a_running_container_comes_back_as_it_was(emptied: Emptied, keep_copies: bool) -> None:
+    emptied.site.ready("a", GAME_PORT, env={"SECRET": "s3=cret"}, labels={"team": "red"}, stop_command="quit")
+    emptied.site.run(emptied.site.ask("a", Action.START))
+    before = emptied.record("a")
+    emptied.lose(keep_copies=keep_copies)
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+    assert PortRepository(emptied.site.redis).get("0.0.0.0", 25565, "tcp").internal_id == "a"
+    assert VolumeRepository(emptied.site.redis).users(VOLUME) == ["a"]
+    assert emptied.store.is_known()
+
+
+@pytest.mark.parametrize("keep_copies", [False, True])
+def test_a_container_at_rest_comes_back_with_the_end_of_its_last_run(emptied: Emptied, keep_copies: bool) -> None:
+    emptied.site.process_behaves("a", seconds=0, exit_code=3)
+    emptied.site.running("a")
+    emptied.site.see_exit("a")
+    before = emptied.record("a")
+    assert before.exit_code == 3
+    emptied.lose(keep_copies=keep_copies)
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+
+
+@pytest.mark.parametrize("keep_copies", [False, True])
+def test_an_install_script_and_its_private_image_are_known_again(emptied: Emptied, keep_copies: bool) -> None:
+    emptied.site.install_behaves("a", layer_bytes=10)
+    emptied.site.ready("a", install_script="#!/bin/sh\necho hi\n")
+    before = emptied.record("a")
+    emptied.lose(keep_copies=keep_copies)
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+    emptied.site.run(emptied.site.ask("a", Action.DELETE))
+    assert not emptied.site.runtime.has_image("lightd/a")
+
+
+def test_what_was_being_installed_has_failed_and_leaves_nothing_in_the_engine(emptied: Emptied) -> None:
+    site = emptied.site
+    site.install_behaves("a", seconds=None)
+    job = site.create("a", GAME_PORT, install_script="sleep 60", env={"K": "v"})
+    claimed = site.host.jobs.claim(job.job_id, "dies")
+    begin_install(site, claimed.job_id)
+    emptied.lose()
+    assert emptied.recover() == []
+    record = emptied.record("a")
+    assert (record.state, record.error) == (State.FAILED, INSTALL_LOST)
+    assert (record.spec.env, record.spec.install_script) == ({"K": "v"}, "sleep 60")
+    assert site.runtime.inspect(install_name("a")) is None
+    assert site.port_is_free(), "a failed container holds no port, but the pool has it again"
+    site.install_behaves("a")
+    site.run(site.ask("a", Action.REINSTALL))
+    assert site.container("a").state is State.READY
+
+
+def begin_install(site: Site, job_id: str) -> None:
+    """What a worker had done when it died: the install container runs."""
+    from worker.operations.container_folder import write_install
+    from worker.operations.plans import install_plan
+
+    container = site.container("a")
+    folder = site.host.data_folder("a")
+    command = write_install(folder, container.spec.install_script or "")
+    plan = install_plan(site.host.settings, container, command, site.volumes.ensure_mounted(VOLUME), folder)
+    assert container.job_id == job_id
+    site.runtime.start(site.runtime.create(plan))
+
+
+def test_a_failed_container_comes_back_from_the_hosts_own_copy(emptied: Emptied) -> None:
+    emptied.site.install_behaves("a", exit_code=1)
+    emptied.site.run(emptied.site.create("a", GAME_PORT, install_script="exit 1"))
+    before = emptied.record("a")
+    assert before.state is State.FAILED
+    emptied.lose(keep_copies=True)
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+    assert emptied.site.port_is_free()
+
+
+def test_a_container_that_misses_in_the_engine_comes_back_and_can_be_started(emptied: Emptied) -> None:
+    emptied.site.ready("a")
+    emptied.lose(keep_copies=True)
+    emptied.site.runtime.remove(server_name("a"))
+    assert emptied.recover() == []
+    emptied.site.run(emptied.site.ask("a", Action.START))
+    assert emptied.record("a").state is State.RUNNING
+
+
+def test_a_container_made_anew_since_the_copy_was_written_is_taken_from_its_labels(emptied: Emptied) -> None:
+    emptied.site.ready("a", GAME_PORT)
+    SecondCopy(emptied.settings).keep(emptied.site.host.containers.of_node(NODE))
+    emptied.site.run(emptied.site.ask("a", Action.REINSTALL))
+    before = emptied.record("a")
+    emptied.lose()
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+
+
+def test_recovering_again_changes_nothing(emptied: Emptied) -> None:
+    emptied.site.running("a")
+    emptied.lose()
+    emptied.recover()
+    before = dict(emptied.site.redis.hgetall(key("container", "a")))
+    assert emptied.recover() == []
+    assert emptied.recover(force=True) == []
+    assert emptied.site.redis.hgetall(key("container", "a")) == before
+
+
+def test_a_record_of_another_container_stays_unless_forced(emptied: Emptied) -> None:
+    emptied.site.running("a")
+    emptied.lose()
+    emptied.recover()
+    redis = emptied.site.redis
+    redis.hset(key("container", "a"), "created_at", "17")
+    redis.set(key("generation"), "foreign")
+
+    told = emptied.recover()
+    assert "The store knows another container a, on node n1." in told[0]
+    assert emptied.site.container("a").created_at == 17
+    assert not emptied.store.is_known(), "nobody is removed for want of a record"
+
+    emptied.recover(force=True)
+    assert emptied.site.container("a").created_at != 17
+    assert emptied.store.is_known()
+
+
+def test_a_volume_of_another_host_and_what_is_on_it_stay(emptied: Emptied) -> None:
+    emptied.site.ready("a")
+    emptied.lose()
+    emptied.recover()
+    redis = emptied.site.redis
+    redis.hset(key("volume", VOLUME), "node", "elsewhere")
+    redis.hset(key("container", "a"), "node", "elsewhere")
+    redis.set(key("generation"), "foreign")
+    assert len(emptied.recover()) == 3
+    assert redis.hget(key("container", "a"), "node") == "elsewhere"
+
+
+def test_a_port_that_the_store_has_given_away_keeps_its_holder(emptied: Emptied) -> None:
+    emptied.site.ready("a", GAME_PORT)
+    emptied.lose()
+    emptied.recover()
+    redis = emptied.site.redis
+    redis.delete(key("container", "a"))
+    redis.hset(key("port", "0.0.0.0|25565|tcp"), "internal_id", "b")
+    redis.set(key("generation"), "foreign")
+    assert "port 0.0.0.0:25565/tcp, which the store has given to container b" in emptied.recover()[0]
+    assert not redis.exists(key("container", "a"))
+
+
+def test_a_container_without_its_volume_is_left_alone_and_told(emptied: Emptied) -> None:
+    emptied.site.running("a")
+    emptied.volumes.delete(VOLUME)
+    emptied.lose()
+    told = emptied.recover()
+    assert f"on volume {VOLUME}, which the store does not know" in told[0]
+    assert not emptied.store.is_known()
+    found = emptied.site.runtime.inspect(server_name("a"))
+    assert found and found.running
+
+
+def test_a_deleted_container_leaves_no_copy(emptied: Emptied) -> None:
+    emptied.site.ready("a")
+    copies = SecondCopy(emptied.settings)
+    copies.keep(emptied.site.host.containers.of_node(NODE))
+    assert [record.internal_id for record in copies.read()] == ["a"]
+    emptied.site.run(emptied.site.ask("a", Action.DELETE))
+    assert list(copies.read()) == []
+
+
+def test_a_copy_is_for_root_only(emptied: Emptied) -> None:
+    emptied.site.ready("a", env={"SECRET": "s3cret"})
+    SecondCopy(emptied.settings).keep(emptied.site.host.containers.of_node(NODE))
+    (path,) = (emptied.settings.data / "containers/.records").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_jobs_wait_while_the_store_is_not_known(emptied: Emptied) -> None:
+    site = emptied.site
+    site.ready("a")
+    job = site.ask("a", Action.START)
+    wary = replace(site.host, knows_store=emptied.store.is_known)
+    generation = site.redis.get(key("generation"))
+    site.redis.set(key("generation"), "foreign")
+    type(site.runner)(wary).run(job.job_id)
+    assert site.job(job).state == "queued"
+    site.redis.set(key("generation"), generation)
+    type(site.runner)(wary).run(job.job_id)
+    assert site.job(job).state == "done"
+
+
+def test_a_start_that_was_due_by_policy_is_still_due(emptied: Emptied) -> None:
+    emptied.site.process_behaves("a", seconds=0, exit_code=3)
+    emptied.site.running("a", restart_policy="always")
+    emptied.site.see_exit("a")
+    due = emptied.record("a").restart_at
+    assert due
+    emptied.lose(keep_copies=True)
+    assert emptied.recover() == []
+    assert emptied.record("a").restart_at == due
+    assert emptied.site.redis.zrange(key("restarts", NODE), 0, -1, withscores=True) == [("a", due)]

@@ -1,0 +1,112 @@
+"""Writing everything that this host holds into the store, and going by that store from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.console import Console
+from fleet.errors import LightdError
+from fleet.models import Container, Volume
+from fleet.repositories.recovery import KNOWN, REPLACED, RecoveryRepository
+from fleet.settings import Settings
+from storage.volumes import Volumes, volume_path
+from storage.volumes.meta import VolumeMeta
+from worker.known_store import KnownStore, own_containers
+from worker.recovery.evidence import container_from
+from worker.runtime.base import ROLE_INSTALL, ROLE_SERVER, EngineContainer, Runtime
+from worker.second_copy import SecondCopy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one thing: a sentence, and whether it is as it should be."""
+
+    sentence: str
+    ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Brings the record of this host back. Every step may be repeated."""
+
+    settings: Settings
+    runtime: Runtime
+    volumes: Volumes
+    records: RecoveryRepository
+    console: Console
+    store: KnownStore
+
+    def run(self, *, force: bool = False) -> Iterator[Outcome]:
+        """Bring back volumes, then containers; then accept the store, if nothing was left behind or `force` is set.
+
+        `force` also lets what this host holds take the place of other things that the store knows by the same id.
+        Answers what was done, one outcome a thing.
+        """
+        if self.store.kept() is not None and self.store.is_known() and not force:
+            yield Outcome("This host goes by the store already; there is nothing to recover.")
+            return
+        complete = True
+        for outcome in (*self._bring_volumes(force), *self._bring_containers(force)):
+            complete = complete and outcome.ok
+            yield outcome
+        if complete or force:
+            self.store.accept()
+            yield Outcome("This host goes by the store from now on; its agent goes on within seconds.")
+        else:
+            yield Outcome(
+                "This host does not go by the store yet: mend what is above and run this again, or go on without it"
+                " with --force; engine containers that have no record are removed then.",
+                ok=False,
+            )
+
+    def _bring_volumes(self, force: bool) -> Iterator[Outcome]:
+        for meta in self.volumes.all():
+            try:
+                self.volumes.ensure_mounted(meta.volume_id)
+                became = self.records.volume(self._volume(meta), force=force)
+            except LightdError as error:
+                yield Outcome(f"volume {meta.volume_id} was not brought back: {error.message}", ok=False)
+            else:
+                yield Outcome(f"volume {meta.volume_id} ({meta.size_mb} MB) {_BECAME.get(became, 'is back')}")
+
+    def _volume(self, meta: VolumeMeta) -> Volume:
+        path = volume_path(self.settings, meta.volume_id)
+        return Volume(
+            meta.volume_id, self.settings.node, str(path), meta.size_mb, meta.driver, "ready", *[meta.created_at] * 2
+        )
+
+    def _bring_containers(self, force: bool) -> Iterator[Outcome]:
+        every = own_containers(self.settings, self.runtime.every(self.settings.node))
+        servers = {found.container_id: found for found in every if found.role == ROLE_SERVER}
+        installs = {found.container_id: found for found in every if found.role == ROLE_INSTALL}
+        copies = {copy.internal_id: copy for copy in SecondCopy(self.settings).read()}
+        for name in sorted({*servers, *installs, *copies}):
+            try:
+                container = container_from(
+                    self.settings.node, self._folder(name), servers.get(name), installs.get(name), copies.get(name)
+                )
+                became = self.records.container(container, force=force)
+                self._clear(container, installs.get(name))
+            except LightdError as error:
+                yield Outcome(f"container {name} was not brought back: {error.message}", ok=False)
+            else:
+                yield Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
+
+    def _clear(self, container: Container, install: EngineContainer | None) -> None:
+        """Remove what is left of an install that nobody is waiting for, and have a torn console read anew."""
+        if install is not None:
+            self.runtime.remove(install.engine_id)
+        self.console.forget_torn(container.internal_id)
+
+    def _folder(self, name: str) -> Path:
+        return self.settings.data / "containers" / name
+
+
+_BECAME = {KNOWN: "was there already", REPLACED: "has taken the place of another record"}
+
+
+def _shown(container: Container) -> str:
+    ports = ", ".join(f"{port.ip}:{port.port}/{port.protocol}" for port in container.ports)
+    return f"{container.state}, ports {ports}" if ports else str(container.state)

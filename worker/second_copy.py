@@ -1,0 +1,62 @@
+"""The host's own copy of its containers' records, for the day the store is empty: one file each, for root only.
+
+Labels tell the most of a container too, but only while there is one in the engine, and as it was when that was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import structlog
+
+from fleet.models import Container
+from fleet.repositories.containers import container_fields, container_from_fields
+from fleet.settings import Settings
+
+log = structlog.get_logger()
+
+
+class SecondCopy:
+    """Files in `containers/.records` under the data folder, written by the agent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.data / "containers" / ".records"
+        self._written: dict[str, str] = {}
+
+    def keep(self, records: Iterable[Container]) -> None:
+        """Have a file for each of these records, but those that are being deleted, and for no other."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = [record for record in records if not record.deleting]
+        texts = {record.internal_id: json.dumps(container_fields(record), indent=1) for record in kept}
+        there = {path.stem for path in self._folder.glob("*.json")}
+        for name, text in texts.items():
+            if name not in there or self._written.get(name) != text:
+                self._write(name, text)
+        for name in there - texts.keys():
+            self.forget(name)
+        self._written = texts
+
+    def forget(self, name: str) -> None:
+        """Have no file for a container that is deleted; fine when there is none."""
+        self._path(name).unlink(missing_ok=True)
+
+    def read(self) -> Iterator[Container]:
+        """All records that have a file; one that cannot be understood is told in the log."""
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                yield container_from_fields(json.loads(path.read_text()))
+            except (ValueError, KeyError, TypeError) as error:
+                log.error("a container's description on this host is damaged", path=str(path), reason=str(error))
+
+    def _write(self, name: str, text: str) -> None:
+        fresh = self._path(name).with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        fresh.replace(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
