@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 INSTALLING = "installing"
 INSTALLED = "installed"
@@ -47,3 +48,8 @@ def logs(data: str) -> str:
 def progress(job_id: str, step: str, fraction: float | None) -> str:
     """How far a job is, from 0 to 1, or null where nobody knows."""
     return json.dumps({"event": "progress", "job_id": job_id, "step": step, "progress": fraction})
+
+
+def stats(fields: Mapping[str, float | int | None]) -> str:
+    """What a container uses."""
+    return json.dumps({"event": "stats", **fields})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.lifecycle import InstallState, State
+from fleet.lifecycle import ALIVE, InstallState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,10 @@ class Container:
     deleting: bool = False
     restart_at: float | None = None
     restarts: int = 0
+
+    def is_in_run(self, run: str) -> bool:
+        """Whether this run goes on. A state may run ahead of the engine: then its run has not begun."""
+        return self.state in ALIVE and run > (self.ended_run or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fleet.lifecycle import ALIVE
 from fleet.models import Container
 from fleet.repositories.history import Happening
 from fleet.runs import RunEnd
@@ -83,8 +82,6 @@ def _shown_ports(container: Container) -> list[dict[str, Any]]:
 
 
 def _started_at(container: Container) -> int | None:
-    """When the current run began. A state may run ahead of the engine: then there is no run yet."""
+    """When the current run began, if there is one."""
     run = container.run
-    if run is None or container.state not in ALIVE or (container.ended_run or "") >= run:
-        return None
-    return int(run) // _NANOSECONDS
+    return int(run) // _NANOSECONDS if run is not None and container.is_in_run(run) else None

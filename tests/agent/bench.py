@@ -27,6 +27,7 @@ from fleet.repositories.jobs import JobRepository, new_job
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import connect
 from storage.volumes import Volumes
 from tests.support.deadline import eventually
@@ -55,7 +56,17 @@ class Bench:
         self.orders = Orders(stores.record, stores.blocking)
         self.console = Console(stores.stream_bytes, history_kb=1 << 20)
         self.runtime = DockerRuntime(settings.engine, 30)
-        host = Host(settings, self.containers, self.jobs, self.console, self.runtime, Volumes(settings), relay)
+        self.stats = StatsStore(stores.stream_bytes)
+        host = Host(
+            settings=settings,
+            containers=self.containers,
+            jobs=self.jobs,
+            console=self.console,
+            stats=self.stats,
+            runtime=self.runtime,
+            volumes=Volumes(settings),
+            relay=relay,
+        )
         self._runner = Runner(host)
         self._ids: dict[str, str] = {}
         self._worker: threading.Thread | None = None

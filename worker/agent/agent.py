@@ -14,6 +14,7 @@ from fleet.repositories.jobs import JobRepository
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import Stores
 from storage.volumes import Volumes
 from worker.agent.alignment import Alignment
@@ -29,6 +30,7 @@ from worker.agent.kills import Kills
 from worker.agent.leftovers import Leftovers
 from worker.agent.reconcile import Reconciler
 from worker.agent.restarts import Restarts
+from worker.agent.sampler import Sampler
 from worker.agent.space import LOOK_SECONDS, Space
 from worker.agent.starts import Starts
 from worker.agent.store_watch import StoreWatch
@@ -73,7 +75,10 @@ class Agent:
         self.starts = Starts(self._containers)
         self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
-        self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits)
+        disks = Volumes(settings)
+        self.space = Space(self._containers, disks, self.consoles.followed)
+        self.sampler = Sampler(StatsStore(stores.stream_bytes), self.space.used_bytes)
+        self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits, self.sampler)
         strays = Strays(settings, runtime, self._containers, store)
         self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays, store)
         self.store_watch = StoreWatch(store, self.consoles, self._alignment, self.reconciler.ask)
@@ -82,10 +87,8 @@ class Agent:
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
         self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store.is_known)
-        disks = Volumes(settings)
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
-        self.space = Space(self._containers, disks, self.consoles.followed)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
         self.firewall = Firewall(settings.network)
 
@@ -107,6 +110,7 @@ class Agent:
             ("leftovers", self.leftovers.remove, _LEFTOVER_SECONDS),
             ("volumes", self.upkeep.look, UPKEEP_SECONDS),
             ("space", self.space.look, LOOK_SECONDS),
+            ("stats", self.sampler.sample_next, 0),
             ("terminals", self.inputs.close_idle, _TERMINAL_SECONDS),
         ]
         for name, step, every_seconds in duties:

@@ -15,6 +15,7 @@ from fleet.repositories.jobs import JobRepository
 from fleet.runs import Run
 from worker.agent.consoles import Consoles
 from worker.agent.exits import Exits
+from worker.agent.sampler import Sampler
 from worker.agent.starts import Starts
 from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
@@ -32,6 +33,7 @@ class Alignment:
         consoles: Consoles,
         starts: Starts,
         exits: Exits,
+        sampler: Sampler,
     ) -> None:
         self._runtime = runtime
         self._containers = containers
@@ -39,6 +41,7 @@ class Alignment:
         self._consoles = consoles
         self._starts = starts
         self._exits = exits
+        self._sampler = sampler
         self._read_to_end: set[tuple[str, str]] = set()
 
     def forget_what_was_read(self) -> None:
@@ -80,6 +83,7 @@ class Alignment:
 
     def _align_running(self, record: Container, found: EngineContainer) -> None:
         self._consoles.follow(record.internal_id, found.engine_id, Path(found.log_path))
+        self._sampler.begin(record, found)
         if record.state is State.STARTING and record.spec.start_pattern:
             self._starts.expect(record, found)
         elif self._must_adopt(record, found) and self._containers.adopt(record, found.run):

@@ -26,6 +26,7 @@ class _Watched:
     volume_id: str
     next_look: float = 0.0
     full: bool = False
+    used_bytes: int | None = None
 
 
 class Space:
@@ -51,6 +52,11 @@ class Space:
             if time.monotonic() >= watched.next_look:
                 self._measure(container_id, watched)
 
+    def used_bytes(self, container_id: str) -> int | None:
+        """What the volume of a running container held when it was last measured; None when it was not yet."""
+        watched = self._watched.get(container_id)
+        return watched.used_bytes if watched else None
+
     def _measure(self, container_id: str, watched: _Watched) -> None:
         began = time.monotonic()
         try:
@@ -58,6 +64,7 @@ class Space:
         except LightdError:  # resized at the moment, or broken: the volumes' upkeep says so
             return
         now = time.monotonic()
+        watched.used_bytes = usage.used_bytes
         watched.next_look = now + (now - began) / _COST_SHARE
         full = is_full(usage, was_full=watched.full)
         if full != watched.full:

@@ -7,6 +7,7 @@ from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.repositories.nodes import NodeRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import connect
 from storage.volumes import Volumes
 from worker.console.relay import relay
@@ -25,6 +26,7 @@ def create_runner(settings: Settings) -> Runner:
         containers=ContainerRepository(stores.record),
         jobs=JobRepository(stores.record, stores.blocking),
         console=Console(stores.stream_bytes, settings.console_history_kb),
+        stats=StatsStore(stores.stream_bytes),
         runtime=DockerRuntime(settings.engine, settings.engine_timeout_seconds),
         volumes=Volumes(settings),
         relay=relay,

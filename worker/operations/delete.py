@@ -11,7 +11,7 @@ from worker.second_copy import SecondCopy
 
 
 def delete(work: Work) -> None:
-    """Remove engine containers, private image, scripts and console, then the record; the volume stays."""
+    """Remove engine containers, private image, scripts, console and stats, then the record; the volume stays."""
     host = work.host
     work.update(step="delete")
     host.remove_from_engine(server_name(work.name))
@@ -21,6 +21,7 @@ def delete(work: Work) -> None:
     remove_folder(host.data_folder(work.name))
     SecondCopy(host.settings).forget(work.name)
     host.console.forget(work.name, work.container.container_id)
+    host.stats.forget(work.name)
     host.containers.remove(work.name, work.job)
 
 

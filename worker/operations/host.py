@@ -12,6 +12,7 @@ from fleet.console import Console
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from storage.beneath import Root
 from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
 
@@ -37,6 +38,7 @@ class Host:
     containers: ContainerRepository
     jobs: JobRepository
     console: Console
+    stats: StatsStore
     runtime: Runtime
     volumes: Volumes
     relay: Relay

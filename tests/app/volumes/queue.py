@@ -11,6 +11,7 @@ from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import connect
 from storage.volumes import Volumes
 from worker.operations.host import Host
@@ -34,6 +35,7 @@ class Queue:
             containers=ContainerRepository(self.stores.record),
             jobs=JobRepository(self.stores.record, self.stores.blocking),
             console=Console(self.stores.stream_bytes),
+            stats=StatsStore(self.stores.stream_bytes),
             runtime=MemoryRuntime(images=set(), networks=set()),
             volumes=Volumes(self.settings),
             relay=lambda *_: b"",

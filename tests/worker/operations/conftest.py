@@ -20,6 +20,7 @@ from fleet.repositories.jobs import JobRepository, new_job
 from fleet.repositories.ports import PortRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import Client, connect
 from storage.beneath import Root, opened_root
 from worker.console.ended_run import ended_run
@@ -172,6 +173,7 @@ def site(store: Client, store_url: str, tmp_path: Path) -> Iterator[Site]:
         containers=ContainerRepository(stores.record),
         jobs=JobRepository(stores.record, stores.blocking),
         console=Console(stores.stream_bytes),
+        stats=StatsStore(stores.stream_bytes),
         runtime=runtime,
         volumes=volumes,
         relay=relay,
