@@ -32,12 +32,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The end of a run, kept: times in unix seconds, `cause` as docs/api.md lists it, the last lines of output."""
+    """The end of a run, kept: times in unix seconds, `cause` as docs/api.md lists it, the last lines of output.
+
+    It was written down at `recorded_at`, so all that the run printed was logged before that.
+    """
 
     started_at: float
     ended_at: float
     ran_seconds: float
     cause: str
+    recorded_at: float
     exit_code: int | None = None
     oom_killed: bool = False
     signal: str | None = None
@@ -51,6 +55,7 @@ def end_of(run: Run, now: float) -> dict[str, Any]:
     return {
         "started_at": round(started_at, 3),
         "ended_at": round(ended_at, 3),
+        "recorded_at": round(now, 3),
         "ran_seconds": round(max(0.0, ended_at - started_at), 3),
         "exit_code": run.exit_code,
         "oom_killed": run.oom_killed,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from app.containers.schemas import EventPage, RunEnds
-from app.containers.view import shown_happening
+from app.containers.view import shown_end, shown_happening
 from app.json_body import Blueprint
 from app.paging import PageQuery, page_of
 from app.services import services
@@ -35,4 +34,4 @@ def list_container_ends(internal_id: str) -> dict[str, Any]:
     """How the last 20 runs ended, newest first."""
     containers = services().containers
     containers.get(internal_id)
-    return {"ends": [asdict(end) for end in containers.history.ends(internal_id)]}
+    return {"ends": [shown_end(end) for end in containers.history.ends(internal_id)]}

@@ -47,7 +47,7 @@ def shown_container(container: Container, node_state: str, last_end: RunEnd | No
         "node_state": node_state,
         "exit_code": container.exit_code,
         "oom_killed": container.oom_killed,
-        "last_end": asdict(last_end) if last_end else None,
+        "last_end": shown_end(last_end) if last_end else None,
         "started_at": _started_at(container),
         "error": container.error,
         "job_id": container.job_id,
@@ -67,6 +67,13 @@ def listed_container(container: Container) -> dict[str, Any]:
         "ports": _shown_ports(container),
         "node": container.node,
     }
+
+
+def shown_end(end: RunEnd) -> dict[str, Any]:
+    """How a run ended."""
+    shown = asdict(end)
+    del shown["recorded_at"]
+    return shown
 
 
 def shown_happening(happening: Happening) -> dict[str, Any]:

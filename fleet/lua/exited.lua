@@ -52,7 +52,7 @@ if request.ending then
   redis.call('LPUSH', K.ends(id), cjson.encode(ending))
   redis.call('LTRIM', K.ends(id), 0, KEPT_ENDS - 1)
 end
-ending.output = nil
+ending.output, ending.recorded_at = nil, nil
 note(id, crashed and 'crash' or 'exit', ending)
 note(id, 'state', {from = state, to = 'ready'})
 if not asked then

@@ -21,7 +21,7 @@ def ends(bench: Bench, name: str) -> list[RunEnd]:
 def await_ends(bench: Bench, name: str, count: int) -> list[RunEnd]:
     return eventually(
         lambda: ends(bench, name) if len(ends(bench, name)) >= count else None,
-        within_seconds=30,
+        within_seconds=60,
         what=f"{count} ends of {name}",
     )
 
@@ -58,7 +58,7 @@ def test_an_end_that_was_asked_for_is_not_followed_by_a_start(host: Bench) -> No
         host.do("calm", Action.START)
         host.await_state("calm", State.RUNNING)
         job = host.do("calm", action) if queue == "quick" else host.begin("calm", action, queue=queue)
-        assert host.await_end(job, within_seconds=30).state == "done"
+        assert host.await_end(job, within_seconds=60).state == "done"
         assert ends(host, "calm")[0].cause == action
         record = host.record("calm")
         assert (record.state, record.restart_at) == (State.READY, None)
@@ -68,7 +68,7 @@ def test_a_crashed_process_is_started_again_until_it_runs(host: Bench) -> None:
     host.install("lazy", f"{_COUNT_RUNS}; [ $n -lt 3 ] && exit 1; sleep 600", restart_policy="on-crash")
     host.do("lazy", Action.START)
     eventually(lambda: "run 3" in host.output("lazy").decode(), within_seconds=60, what="the third run")
-    host.await_state("lazy", State.RUNNING, within_seconds=30)
+    host.await_state("lazy", State.RUNNING, within_seconds=60)
     assert [end.exit_code for end in ends(host, "lazy")] == [1, 1]
     assert host.record("lazy").restarts == 2
 
@@ -83,6 +83,6 @@ def test_an_end_that_no_agent_saw_is_kept_once_and_followed_by_the_policys_start
     assert (end.exit_code, end.output) == (5, "run 1\n")
     bench.start_agent()
     bench.work()
-    eventually(lambda: b"run 2" in bench.output("alone"), within_seconds=30, what="the second run")
-    bench.await_state("alone", State.RUNNING, within_seconds=30)
+    eventually(lambda: b"run 2" in bench.output("alone"), within_seconds=60, what="the second run")
+    bench.await_state("alone", State.RUNNING, within_seconds=60)
     assert len(ends(bench, "alone")) == 1

@@ -55,14 +55,14 @@ def test_an_engines_restart_is_followed_by_the_start_of_those_who_always_run(ben
         bench.do(name, Action.START)
         bench.await_state(name, State.RUNNING)
     first = bench.record("always").run
-    assert bench.await_end(bench.do("stopped", Action.STOP), within_seconds=30).state == "done"
+    assert bench.await_end(bench.do("stopped", Action.STOP), within_seconds=60).state == "done"
     bench.work()
     second.stop()
     second.start()
     eventually(lambda: bench.record("always").run != first, within_seconds=60, what="another run")
     bench.await_state("always", State.RUNNING, within_seconds=60)
     for name in ("stopped", "never"):
-        assert bench.await_state(name, State.READY, within_seconds=30).restart_at is None
+        assert bench.await_state(name, State.READY, within_seconds=60).restart_at is None
 
 
 def test_states_consoles_and_input_are_right_again_after_an_engines_restart(bench: Bench, second: OwnEngine) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.console.ended_run import last_lines
+from fleet.runs import RunEnd
+from worker.console.ended_run import ended_run, last_lines
+from worker.runtime.base import EngineContainer
 
 SECOND = 1_000_000_000
 
@@ -44,6 +46,20 @@ def test_lines_of_the_run_before_are_left_out(log: Path) -> None:
     write(log, "old\r\n", at=100)
     write(log, "new\r\n", at=102)
     assert last_lines(log, 101 * SECOND) == "new\n"
+
+
+@pytest.mark.parametrize(
+    ("started", "before"), [(103, RunEnd(90, 99, 9, "stop", 102)), (102, RunEnd(90, 100, 10, "crash", 103))]
+)
+def test_a_run_begins_where_the_one_before_was_written_down_or_between_the_two(
+    log: Path, started: int, before: RunEnd
+) -> None:
+    write(log, "old\r\n", at=100)
+    write(log, "new\r\n", at=102)
+    run = f"{started * SECOND:020d}"
+    found = EngineContainer("id", "name", {}, "image", False, run, 1, False, 0, log_path=str(log), ended=run)
+    assert ended_run(found, before).output == "new\n"
+    assert ended_run(found, None).output == "old\nnew\n"
 
 
 def test_a_log_that_was_just_rotated_is_read_too(log: Path) -> None:

@@ -15,7 +15,8 @@ _LINES = 20
 _LINE_CHARACTERS = 300
 _TAIL_BYTES = 64 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_BEFORE_START_NANOSECONDS = 5_000_000_000
+_NANOSECONDS = 1_000_000_000
+_BEFORE_START_NANOSECONDS = 5 * _NANOSECONDS
 
 
 def ended_run(found: EngineContainer, previous: RunEnd | None) -> Run:
@@ -35,13 +36,14 @@ def last_lines(log: Path, after_nanoseconds: int) -> str:
 def _first_moment(found: EngineContainer, previous: RunEnd | None) -> int:
     """A time between the last line of the run before and the first line of this one, in nanoseconds.
 
-    The engine's stamps may lie on the wrong side of its own start and end times by a moment, so it is the middle
-    between the two, where the run before did not end long ago.
+    The engine's stamps may lie on the wrong side of its own start and end times by a moment. When the end before was
+    written down its last line was logged, and our starts come later; a start behind our back may not.
     """
-    earliest = int(found.run) - _BEFORE_START_NANOSECONDS
-    if previous is None or previous.ended_at * 1e9 > int(found.run):
-        return earliest
-    return max(earliest, (int(previous.ended_at * 1e9) + int(found.run)) // 2)
+    run = int(found.run)
+    if previous is None:
+        return run - _BEFORE_START_NANOSECONDS
+    recorded = int(previous.recorded_at * _NANOSECONDS)
+    return recorded if recorded <= run else (int(previous.ended_at * _NANOSECONDS) + run) // 2
 
 
 def _tail(log: Path) -> list[Entry]:

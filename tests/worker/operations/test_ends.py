@@ -49,11 +49,13 @@ def test_everything_that_is_known_about_an_end_is_kept(site: Site) -> None:
     assert run is not None
     end(site, "a", 139, ran_seconds=12.5, output="out of luck\n")
     found = last_end(site, "a")
+    assert found.recorded_at <= time.time() + 1
     assert found == RunEnd(
         started_at=round(int(run) / 1e9, 3),
         ended_at=round(int(run) / 1e9 + 12.5, 3),
         ran_seconds=12.5,
         cause="crash",
+        recorded_at=found.recorded_at,
         exit_code=139,
         signal="SIGSEGV",
         output="out of luck\n",

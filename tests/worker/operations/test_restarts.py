@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,12 +48,13 @@ def crash(site: Site, name: str = "a", exit_code: int = 1, ran_seconds: float = 
     assert site.host.containers.exited(name, NODE, container.container_id, run)[0]
 
 
-def delay(site: Site, name: str = "a") -> float | None:
-    """Seconds until the next start by policy, to the second; None when none is due."""
+def delay(site: Site, name: str = "a") -> int | None:
+    """How many seconds the next start by policy waits, as watchers were told last; None when none is due."""
     at = site.container(name).restart_at
     scores = site.redis.zrange(key("restarts", NODE), 0, -1, withscores=True)
     assert scores == ([] if at is None else [(name, at)]), "record and list agree"
-    return None if at is None else round(at - time.time())
+    waits = re.findall(r"starts again in (\d+) s", "\n".join(site.told(name)))
+    return None if at is None else int(waits[-1])
 
 
 def make_due(site: Site, name: str = "a") -> None:
