@@ -17,7 +17,7 @@ from typing import Any
 
 from environs import Env, EnvError
 
-_MAY_BE_ZERO = ("default_memory_mb", "default_cpu", "disk_floor_mb", "stop_timeout_seconds")
+_MAY_BE_ZERO = ("default_memory_mb", "image_prune_hours", "default_cpu", "disk_floor_mb", "stop_timeout_seconds")
 _STORE_SCHEMES = "redis://, rediss://, unix://"
 _FILES_SCHEMES = "http://, https://, unix://"
 
@@ -125,6 +125,22 @@ class Settings:
     )
     default_pids: int = _setting("LIGHTD_DEFAULT_PIDS", 512, "Process limit of a container that names none.")
     tmp_mb: int = _setting("LIGHTD_TMP_MB", 64, "Size of a container's `/tmp`.")
+    images_allowed: tuple[str, ...] = _setting(
+        "LIGHTD_IMAGES_ALLOWED",
+        (),
+        "Images that containers may be made from, comma separated, with `*` for any characters:"
+        " `debian,ghcr.io/acme/*:stable`. Empty: all.",
+    )
+    registry_logins: str = _setting(
+        "LIGHTD_REGISTRY_LOGINS",
+        "",
+        'A file `{"ghcr.io": {"username": "…", "password": "…"}}` that only its owner can read: logins for pulls.',
+    )
+    image_prune_hours: int = _setting(
+        "LIGHTD_IMAGE_PRUNE_HOURS",
+        0,
+        "Remove images that Lightd pulled and no container has used for so many hours; 0 keeps them.",
+    )
     allowed_mounts: tuple[str, ...] = _setting(
         "LIGHTD_ALLOWED_MOUNTS", (), "Host folders, comma separated, below which containers may mount."
     )

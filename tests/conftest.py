@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.engine import engine
 from tests.support.images import busybox_image, debian_image
-from tests.support.registry import registry
+from tests.support.registry import guarded_registry, registry
 from tests.support.stack import Stack, stack
 from tests.support.stores import store, store_url
 
-__all__ = ["busybox_image", "debian_image", "engine", "registry", "stack", "store", "store_url"]
+__all__ = ["busybox_image", "debian_image", "engine", "guarded_registry", "registry", "stack", "store", "store_url"]
 
 
 @pytest.hookimpl(wrapper=True)

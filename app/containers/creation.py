@@ -9,6 +9,7 @@ from app.containers.mounts import require_allowed
 from app.containers.power import enqueue
 from app.json_body import invalid_fields
 from app.services import Services
+from fleet.images import require_image_allowed
 from fleet.lifecycle import InstallState, State
 from fleet.models import Container, Job, Limits, Node, Spec
 from fleet.repositories.jobs import new_job
@@ -22,6 +23,7 @@ def create_container(services: Services, wanted: dict[str, Any]) -> Job:
 
     Raises Invalid, Forbidden, NotFound (volume), AlreadyExists, PortNotInPool, PortTaken, Conflict or Unavailable.
     """
+    require_image_allowed(wanted["image"], services.settings.images_allowed)
     for host_path in wanted["mount"].values():
         require_allowed(host_path, services.settings.allowed_mounts)
     volume = services.volumes.find(wanted["volume_id"])

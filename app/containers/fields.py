@@ -9,11 +9,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from app.containers.image_name import is_image_name, is_private
 from app.containers.mounts import checked_inside, checked_on_host
 from app.fields import Text
 from fleet.errors import PatternInvalid
 from fleet.identifiers import CONTAINER_ID, is_container_id
+from fleet.images import is_image_id, is_image_name, is_private
 from fleet.pattern import check_pattern
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -36,6 +36,8 @@ class ImageName(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
         text = super()._deserialize(value, attr, data, **more)
+        if is_image_id(text):
+            raise ValidationError("An image is named, not given by its id: the id may be another container's image.")
         if not is_image_name(text):
             raise ValidationError("Not the name of an image: [domain/]name[:tag][@digest], at most 255 characters.")
         if is_private(text):

@@ -30,6 +30,7 @@ from app.json_body import Blueprint
 from app.paging import page_of
 from app.services import services
 from fleet.errors import Conflict
+from fleet.images import require_image_allowed
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Container
 
@@ -92,6 +93,7 @@ def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, A
     if "install_script" in wanted:
         wanted["install_script"] = wanted["install_script"] or None
     spec = replace(container.spec, **wanted)
+    require_image_allowed(spec.image, services().settings.images_allowed)
     changes = {"spec": spec, "install_state": InstallState.INSTALLING}
     job_id = begin_action(services(), container, Action.REINSTALL, **changes)
     if services().containers.get(internal_id).spec != spec:

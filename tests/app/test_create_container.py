@@ -13,6 +13,7 @@ from app.services import Services
 from fleet.models import Job, Node, Volume
 from fleet.settings import Settings
 from tests.app.conftest import GIB, NODE, VOLUME, Api
+from tests.app.worker import Worker
 
 SMALLEST = {"internal_id": "game", "image": "ubuntu:22.04", "volume_id": VOLUME, "startup_command": "./run"}
 QUICK_START = {
@@ -328,3 +329,28 @@ def test_a_broker_that_is_down_does_not_matter(api: Api, settings: Settings, off
     answer = create(Api(without_broker, api.token))
     assert answer.status_code == 200
     assert offered.jobs.get(answer.json["job_id"]).state == "queued"
+
+
+@pytest.mark.parametrize("image", ["sha256:" + "a" * 64, "sha256:abcdef012345", "b" * 64])
+def test_an_image_is_not_taken_by_its_id(api: Api, image: str) -> None:
+    assert "id" in create(api, image=image).json["fields"]["image"][0]
+
+
+def test_only_images_that_the_operator_allows_are_taken(
+    api: Api, settings: Settings, offered: Services, worker: Worker
+) -> None:
+    limited = replace(settings, images_allowed=("debian:1*", "ghcr.io/acme/*"))
+    application = create_app(limited, offered.stores, lambda _job: None)
+    strict = Api(application.test_client(), api.token)
+    refused = create(strict, image="ubuntu:22.04")
+    assert (refused.status_code, refused.json["code"]) == (403, "image_not_allowed")
+    assert "docker.io/library/ubuntu:22.04" in refused.json["error"]
+    assert strict.get("/containers/game").status_code == 404
+    assert create(strict, image="debian:12").status_code == 200
+    worker.install("game")
+    reinstall = "/containers/game/reinstall"
+    assert strict.post(reinstall, {"image": "ghcr.io/evil/x"}).json["code"] == "image_not_allowed"
+    assert api.post(reinstall, {"image": "ubuntu:22.04"}).status_code == 200
+    worker.install("game")
+    assert strict.post(reinstall).json["code"] == "image_not_allowed"
+    assert strict.post(reinstall, {"image": "ghcr.io/acme/x"}).status_code == 200

@@ -28,6 +28,7 @@ from worker.agent.inbox import Inbox
 from worker.agent.inputs import Inputs
 from worker.agent.kills import Kills
 from worker.agent.leftovers import Leftovers
+from worker.agent.pruning import Pruning
 from worker.agent.reconcile import Reconciler
 from worker.agent.restarts import Restarts
 from worker.agent.sampler import Sampler
@@ -46,6 +47,7 @@ _LEFTOVER_SECONDS = 30.0
 _COPY_SECONDS = 10.0
 _TERMINAL_SECONDS = 10.0
 _RESTART_SECONDS = 0.5
+_IMAGE_SECONDS = 300.0
 _GAP = messages.daemon("Some output is missing: it was written faster than it could be read.")
 
 
@@ -91,6 +93,7 @@ class Agent:
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
         self.firewall = Firewall(settings.network)
+        self.pruning = Pruning(settings, runtime, self._containers, store)
 
     def run(self, stop: threading.Event) -> None:
         """Do everything until `stop` is set; returns at once then, while threads may still end a last step."""
@@ -113,6 +116,8 @@ class Agent:
             ("stats", self.sampler.sample_next, 0),
             ("terminals", self.inputs.close_idle, _TERMINAL_SECONDS),
         ]
+        if self._settings.image_prune_hours:
+            duties.append(("images", self.pruning.prune, _IMAGE_SECONDS))
         for name, step, every_seconds in duties:
             arguments = (name, step, stop, every_seconds)
             threading.Thread(target=keep_doing, args=arguments, name=name, daemon=True).start()

@@ -15,6 +15,7 @@ from worker.known_store import KnownStore
 from worker.operations.host import Host
 from worker.operations.run import Runner
 from worker.runtime.docker import DockerRuntime
+from worker.runtime.registry_logins import RegistryLogins
 
 
 def create_runner(settings: Settings) -> Runner:
@@ -27,7 +28,9 @@ def create_runner(settings: Settings) -> Runner:
         jobs=JobRepository(stores.record, stores.blocking),
         console=Console(stores.stream_bytes, settings.console_history_kb),
         stats=StatsStore(stores.stream_bytes),
-        runtime=DockerRuntime(settings.engine, settings.engine_timeout_seconds),
+        runtime=DockerRuntime(
+            settings.engine, settings.engine_timeout_seconds, RegistryLogins(settings.registry_logins)
+        ),
         volumes=Volumes(settings),
         relay=relay,
         knows_store=KnownStore(nodes, settings.data).is_known,

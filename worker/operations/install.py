@@ -13,6 +13,7 @@ from worker.operations.journal import Step, run_steps
 from worker.operations.names import install_name, private_image, server_name
 from worker.operations.plans import server_plan
 from worker.operations.work import Work
+from worker.pulled_images import PulledImages
 
 
 def install(work: Work) -> None:
@@ -78,8 +79,12 @@ def _steps(work: Work) -> list[Step]:
 
 
 def _pull(work: Work) -> None:
-    if work.spec.pull_policy == "always" or not work.host.runtime.has_image(work.spec.image):
-        work.host.runtime.pull(work.spec.image, work.progress("pull"))
+    runtime, image = work.host.runtime, work.spec.image
+    is_there = runtime.has_image(image)
+    if work.spec.pull_policy == "always" or not is_there:
+        runtime.pull(image, work.progress("pull"))
+    if not is_there:
+        PulledImages(work.host.settings).note(image)
 
 
 def _clear(work: Work) -> None:

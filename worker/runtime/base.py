@@ -154,9 +154,9 @@ class Runtime(Protocol):
         """Remove a container by name or engine id, killing it; fine when there is none."""
 
     def commit(self, engine_id: str, image: str) -> None:
-        """Make an image of a stopped container's file system; an older one of that name loses the name.
+        """Make an image of a stopped container's file system, without its environment and labels.
 
-        Raises NotFound.
+        An older one of that name loses the name. Raises NotFound.
         """
 
     def layer_bytes(self, engine_id: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from worker.runtime.base import (
     OnProgress,
     require_replaceable,
 )
+from worker.runtime.docker_commit import commit
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
 from worker.runtime.docker_layer import changed_bytes
 from worker.runtime.docker_network import ensure_network
-from worker.runtime.docker_plan import engine_config, weight_supported_here
+from worker.runtime.docker_plan import engine_config, engine_name, weight_supported_here
 from worker.runtime.docker_pull import pull
+from worker.runtime.registry_logins import RegistryLogins
 
 _log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 1800
@@ -42,8 +45,9 @@ _EPOCH_YEAR = "1970"
 class DockerRuntime:
     """A Docker engine of any version. Safe to use from many threads: each has a client of its own."""
 
-    def __init__(self, address: str, timeout_seconds: float) -> None:
+    def __init__(self, address: str, timeout_seconds: float, logins: RegistryLogins | None = None) -> None:
         self._address = address
+        self._logins = logins or RegistryLogins("")
         self._timeout_seconds = timeout_seconds
         self._mine = threading.local()
         self._clients: list[APIClient] = []
@@ -59,14 +63,15 @@ class DockerRuntime:
         """Whether the image is there."""
         with self._engine() as client:
             try:
-                client.inspect_image(image)
+                client.inspect_image(engine_name(image))
             except EngineImageNotFound:
                 return False
             return True
 
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
-        pull(self._new_client(self._timeout_seconds), image, on_progress)
+        login = self._logins.login_for(image)
+        pull(self._new_client(self._timeout_seconds), image, login, on_progress)
         if not self.has_image(image):
             raise Invalid(f"Image not found: {image} (the engine pulled it but does not have it)")
 
@@ -77,6 +82,7 @@ class DockerRuntime:
         """
         if plan.limits.io_weight and not self._weight_supported:
             _log.warning("this kernel cannot weigh disk traffic; io_weight is left out", name=plan.name)
+        plan = replace(plan, image=engine_name(plan.image))
         with self._engine() as client:
             image = client.inspect_image(plan.image)
             volumes = (image.get("Config") or {}).get("Volumes") or {}
@@ -185,9 +191,12 @@ class DockerRuntime:
                 return
 
     def commit(self, engine_id: str, image: str) -> None:
-        """Make an image of a stopped container's file system; an older one of that name loses the name."""
+        """Make an image of a stopped container's file system, without its environment and labels.
+
+        An older one of that name loses the name.
+        """
         with self._engine(_COMMIT_SECONDS) as client:
-            client.commit(engine_id, repository=image, tag="latest", pause=False)
+            commit(client, engine_id, image)
 
     def layer_bytes(self, engine_id: str) -> int:
         """What a container has changed outside its volume, in bytes; 0 only when it changed nothing at all."""

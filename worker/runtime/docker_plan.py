@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fleet.images import full_name, is_image_id
 from worker.runtime.base import ContainerPlan
 
 HOME = "/home/container"
 DATA = "/app/data"
 _LOG_FILES = 3
+_WHOLE_ID = len("sha256:") + 64
 _WEIGHT_FILES = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
 
 
@@ -37,6 +39,11 @@ def engine_config(plan: ContainerPlan, image_volumes: Iterable[str], *, weight_s
         "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in plan.ports},
         "HostConfig": _host_config(plan, image_volumes, weight_supported),
     }
+
+
+def engine_name(image: str) -> str:
+    """An image's full name, which the engine cannot take for an id; a whole id, which no client can give, stays."""
+    return image if is_image_id(image) and len(image) == _WHOLE_ID else full_name(image)
 
 
 def weight_supported_here() -> bool:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from docker import APIClient
-from docker.auth import get_config_header, resolve_repository_name
 from docker.utils import parse_repository_tag
 from requests import Response
 
 from fleet.errors import Invalid, LightdError
+from fleet.images import full_name
 from worker.runtime.base import OnProgress
 from worker.runtime.docker_errors import engine_errors, shortened
+from worker.runtime.registry_logins import Login
 
 _LOOK_SECONDS = 0.4
 _SILENCE_SECONDS = 300
@@ -32,11 +33,11 @@ _COMPLETE = ("Pull complete", "Already exists")
 _Lines = queue.Queue[dict[str, Any] | Exception | None]
 
 
-def pull(client: APIClient, image: str, on_progress: OnProgress) -> None:
+def pull(client: APIClient, image: str, login: Login | None, on_progress: OnProgress) -> None:
     """Pull with a client of its own, which is closed. Raises Invalid with the engine's reason, and what
     `on_progress` raises.
     """
-    stream = _Stream(client, image)
+    stream = _Stream(client, image, login)
     stream.start()
     try:
         _follow(stream.lines, image, on_progress)
@@ -49,11 +50,12 @@ def pull(client: APIClient, image: str, on_progress: OnProgress) -> None:
 class _Stream(threading.Thread):
     """Reads the engine's answer in a thread of its own, so that a silent engine keeps nobody from giving up."""
 
-    def __init__(self, client: APIClient, image: str) -> None:
+    def __init__(self, client: APIClient, image: str, login: Login | None) -> None:
         super().__init__(name=f"pull {image}", daemon=True)
         self.lines: _Lines = queue.Queue()
         self._client = client
         self._image = image
+        self._login = login
         self._lock = threading.Lock()
         self._response: Response | None = None
         self._unwanted = False
@@ -61,7 +63,7 @@ class _Stream(threading.Thread):
     def run(self) -> None:
         """Put the answer's lines into `lines`; at last None, or the error that ended it."""
         try:
-            with engine_errors(), contextlib.closing(_begin(self._client, self._image)) as response:
+            with engine_errors(), contextlib.closing(_begin(self._client, self._image, self._login)) as response:
                 if self._is_wanted(response):
                     for line in _split(response):
                         self.lines.put(json.loads(line))
@@ -132,14 +134,12 @@ def _hang_up(fd: int) -> None:
         handle.shutdown(socket.SHUT_RDWR)
 
 
-def _begin(client: APIClient, image: str) -> Response:
-    repository, tag = parse_repository_tag(image)
-    registry, _ = resolve_repository_name(repository)
-    header = get_config_header(client, registry)
+def _begin(client: APIClient, image: str, login: Login | None) -> Response:
+    repository, tag = parse_repository_tag(full_name(image))
     response = client.post(
         f"{client.base_url}/v{client.api_version}/images/create",
-        params={"fromImage": repository, "tag": tag or "latest"},
-        headers={"X-Registry-Auth": header} if header else {},
+        params={"fromImage": repository, "tag": tag},
+        headers={"X-Registry-Auth": login.header()} if login else {},
         stream=True,
         timeout=_SILENCE_SECONDS,
     )

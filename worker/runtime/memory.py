@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from fleet.errors import Conflict, Invalid, NotFound
+from fleet.images import full_name
 from worker.runtime.base import (
     LABEL_NODE,
     NEVER_RUN,
@@ -247,4 +248,4 @@ class MemoryRuntime:
 
 
 def _tagged(image: str) -> str:
-    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
+    return full_name(image)
