@@ -77,7 +77,9 @@ class Settings:
         "",
         "Where the API reaches this host's files process. Empty: a Unix socket under `LIGHTD_DATA`; else `http://host:port`.",
     )
-    files_threads: int = _setting("LIGHTD_FILES_THREADS", 16, "Threads of the files process.")
+    files_threads: int = _setting(
+        "LIGHTD_FILES_THREADS", 64, "Threads of the files process: how many calls and transfers it serves at once."
+    )
     quick_threads: int = _setting("LIGHTD_QUICK_THREADS", 8, "Short jobs (power, deletion) this host works on at once.")
     long_threads: int = _setting("LIGHTD_LONG_THREADS", 4, "Long jobs (pulls, installs) this host works on at once.")
     engine: str = _setting("LIGHTD_ENGINE", "unix:///var/run/docker.sock", "The Docker engine of this host.")

@@ -50,11 +50,14 @@ def _open_or_make(root: Root, path: bytes) -> int:
 
 
 def _step_or_make(root: Root, above_fd: int, path: bytes, name: bytes) -> int:
-    """Open one more folder of the path, resolved from the root so that links inside the volume work."""
-    with suppress(FileNotFoundError):
-        return open_beneath(root.fd, path, _FOLDER)
-    with suppress(FileExistsError):
-        return make_in(above_fd, name, root.owner)
+    """Open one more folder of the path, or make it. A link is resolved from the root: it may lead elsewhere in it."""
+    try:
+        return open_beneath(above_fd, name, _FOLDER | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            return make_in(above_fd, name, root.owner)
+    except NotADirectoryError:
+        pass  # a link, which O_NOFOLLOW does not take for a folder, or a file
     return open_beneath(root.fd, path, _FOLDER)
 
 

@@ -12,12 +12,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from fleet.errors import Forbidden, Invalid, NodeTimeout, QuotaExceeded, Unavailable
 from storage.beneath import Root
+from storage.connection import Patience, connected
 from storage.writing import write_stream
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -29,7 +30,8 @@ _LONGEST_URL = 4096
 _ALSO_NOT_PUBLIC = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")]
 
 Report = Callable[[int, int], None]
-"""Told how many bytes have come and how many there will be (0 when unknown); may raise to cancel."""
+"""Told how many bytes have come and how many there will be (0 when unknown), every second at least while the other
+side is waited for; may raise to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,15 @@ def pull(root: Root, url: str, path: bytes, limits: PullLimits, report: Report |
     NodeTimeout, Unavailable when the other side cannot be reached.
     """
     deadline = time.monotonic() + limits.longest_seconds
+    progress = _Progress(report)
     for _ in range(_MOST_REDIRECTS + 1):
-        with _answer(url, limits) as response:
+        with _answer(url, limits, progress) as response:
             if response.status in _REDIRECTS:
                 url = urljoin(url, response.headers.get("Location", ""))
                 continue
             if response.status != 200:
                 raise Invalid(f"The other side answered with status {response.status}.", code="pull_failed")
-            return write_stream(root, path, _body(response, limits, deadline, report))
+            return write_stream(root, path, _body(response, limits, deadline, progress))
     raise Invalid(f"The URL leads through more than {_MOST_REDIRECTS} redirects.", code="pull_failed")
 
 
@@ -102,11 +105,18 @@ def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 @contextmanager
-def _answer(url: str, limits: PullLimits) -> Iterator[http.client.HTTPResponse]:
+def _answer(url: str, limits: PullLimits, progress: _Progress) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET, over a connection to the checked address, so that nothing resolves the name again."""
     parts, host, port = _split(url)
-    with closing(_connection(parts, host, port, limits)) as connection:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    family, address = checked_address(host, port, allow_private=limits.allow_private)
+    patience = Patience(limits.silence_seconds, progress.tell)
+    with ExitStack() as held:
         with _network_errors():
+            tls_name = host if parts.scheme == "https" else None
+            line = held.enter_context(connected(family, (address, port), tls_name, patience))
+            connection = http.client.HTTPConnection(host, port)
+            connection.sock = line
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"User-Agent": "lightd", "Accept-Encoding": "identity"})
             response = connection.getresponse()
         yield response
@@ -130,23 +140,6 @@ def _bad_url() -> Invalid:
     return Invalid("The request is not valid.", fields={"url": [problem]})
 
 
-def _connection(parts: SplitResult, host: str, port: int, limits: PullLimits) -> http.client.HTTPConnection:
-    """A connection to the checked address, made here so that nothing resolves the name again."""
-    family, address = checked_address(host, port, allow_private=limits.allow_private)
-    connection = http.client.HTTPConnection(host, port, timeout=limits.silence_seconds)
-    with _network_errors():
-        plain = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            plain.settimeout(limits.silence_seconds)
-            plain.connect((address, port))
-            secure = parts.scheme == "https"
-            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
-        except BaseException:
-            plain.close()
-            raise
-    return connection
-
-
 @contextmanager
 def _network_errors() -> Iterator[None]:
     try:
@@ -160,23 +153,34 @@ def _network_errors() -> Iterator[None]:
 
 
 def _body(
-    response: http.client.HTTPResponse, limits: PullLimits, deadline: float, report: Report | None
+    response: http.client.HTTPResponse, limits: PullLimits, deadline: float, progress: _Progress
 ) -> Iterator[bytes]:
-    expected = response.length
-    done = 0
+    progress.expected = response.length
     while chunk := _next_chunk(response):
-        done += len(chunk)
-        if done > limits.largest_bytes:
+        progress.done += len(chunk)
+        if progress.done > limits.largest_bytes:
             raise QuotaExceeded("The file is larger than a pull may be; nothing of it was kept.")
         if time.monotonic() > deadline:
             raise NodeTimeout("The pull took too long; nothing of it was kept.")
         yield chunk
-        if report:
-            report(done, expected or 0)
-    if expected is not None and done != expected:
+        progress.tell()
+    if progress.expected is not None and progress.done != progress.expected:
         raise Unavailable("The other side broke off; nothing was kept.", code="pull_failed")
 
 
 def _next_chunk(response: http.client.HTTPResponse) -> bytes:
     with _network_errors():
         return response.read1(_CHUNK_BYTES)
+
+
+class _Progress:
+    """How much has come, told whenever more has and every second while nothing does."""
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+        self.done = 0
+        self.expected: int | None = None
+
+    def tell(self) -> None:
+        if self._report:
+            self._report(self.done, self.expected or 0)

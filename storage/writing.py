@@ -26,7 +26,7 @@ def write_file(root: Root, path: bytes, content: bytes, *, overwrite: bool = Tru
     write_stream(root, path, [content], overwrite=overwrite)
 
 
-def write_stream(root: Root, path: bytes, chunks: Iterable[bytes], *, overwrite: bool = True) -> int:
+def write_stream(root: Root, path: bytes, chunks: Iterable[bytes | memoryview], *, overwrite: bool = True) -> int:
     """Like `write_file`, from chunks as they come; returns the number of bytes written."""
     for _ in range(_LINKS_FOLLOWED):
         folder, name = split(path)
@@ -49,7 +49,9 @@ def _link_target(folder_fd: int, name: bytes) -> bytes | None:
     return target
 
 
-def _write_in(root: Root, folder_fd: int, name: bytes, chunks: Iterable[bytes], path: bytes, overwrite: bool) -> int:
+def _write_in(
+    root: Root, folder_fd: int, name: bytes, chunks: Iterable[bytes | memoryview], path: bytes, overwrite: bool
+) -> int:
     mode = _mode_to_use(folder_fd, name, path, overwrite)
     size_bytes = 0
     with drafted(folder_fd, root.owner, root.room, mode) as draft:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fleet.errors import PathTraversal
@@ -22,10 +22,14 @@ _ZEROS = bytes(1024 * 1024)
 
 
 class Extraction:
-    """Takes members in the archive's order and makes them below `tree_fd`; `finish` makes the links."""
+    """Takes members in the archive's order and makes them below `tree_fd`; `finish` makes the links.
 
-    def __init__(self, root: Root, tree_fd: int, allowance: Allowance) -> None:
+    `tell` is called with every member and every piece of content; it may raise to cancel.
+    """
+
+    def __init__(self, root: Root, tree_fd: int, allowance: Allowance, tell: Callable[[], None]) -> None:
         self._root = root
+        self._tell = tell
         self._tree_fd = tree_fd
         self.allowance = allowance
         self.files = 0
@@ -39,20 +43,20 @@ class Extraction:
 
     def add_folder(self, member: Member) -> None:
         """Make a folder; one that exists already is fine."""
-        self.allowance.take_entry()
+        self._take_entry()
         if member.path:
             self._enter(member.path, b"")
             self._folders[member.path] = member
 
     def add_link(self, member: Member) -> None:
         """Remember a symlink or hard link for the end."""
-        self.allowance.take_entry()
+        self._take_entry()
         self._links.append(member)
 
     @contextmanager
     def new_file(self, member: Member) -> Iterator[FileExtraction]:
         """Make a file and hold it open for its content; raises Invalid for a second one of the same name."""
-        self.allowance.take_entry()
+        self._take_entry()
         folder, name = split(member.path)
         folder_fd = self._enter(folder, member.path)
         try:
@@ -61,7 +65,7 @@ class Extraction:
             raise refused(f"it holds the same path twice: {_shown(member)}") from error
         try:
             hand_over(fd, self._root.owner)
-            yield FileExtraction(fd, self._root, self.allowance)
+            yield FileExtraction(fd, self._root, self.allowance, self._tell)
             os.ftruncate(fd, member.size)
             os.fchmod(fd, member.mode)
             os.utime(fd, (member.mtime, member.mtime))
@@ -81,6 +85,10 @@ class Extraction:
             with opened(self._tree_fd, path, _FOLDER) as fd:
                 os.fchmod(fd, folder.mode)
                 os.utime(fd, (folder.mtime, folder.mtime))
+
+    def _take_entry(self) -> None:
+        self.allowance.take_entry()
+        self._tell()
 
     def _enter(self, folder: bytes, wanted: bytes) -> int:
         """The open folder at `folder`, made with its parents; kept open, since the next member is often there too."""
@@ -165,13 +173,15 @@ class Extraction:
 class FileExtraction:
     """One file being filled. Long runs of zeros become holes."""
 
-    def __init__(self, fd: int, root: Root, allowance: Allowance) -> None:
+    def __init__(self, fd: int, root: Root, allowance: Allowance, tell: Callable[[], None]) -> None:
         self._fd = fd
+        self._tell = tell
         self._room = root.room
         self._allowance = allowance
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Put content where it belongs; raises Invalid for a bomb, QuotaExceeded, OSError (ENOSPC)."""
+        self._tell()
         hole = len(data) >= _HOLE_BYTES and data == _ZEROS[: len(data)]
         self._allowance.take_bytes(len(data), stored=not hole)
         if hole:

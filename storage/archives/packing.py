@@ -74,9 +74,13 @@ def stream_archive(root: Root, archive_format: ArchiveFormat, path: bytes) -> It
     """
     if path != ROOT:
         _check_paths(root, [path])
+    return _pieces(root, archive_format, [] if path == ROOT else [path])
+
+
+def _pieces(root: Root, archive_format: ArchiveFormat, paths: Sequence[bytes]) -> Iterator[bytes]:
+    """Nothing is opened or started before the first piece is asked for: a HEAD request never asks."""
     reading, writing = os.pipe()
     failures: list[BaseException] = []
-    paths = [] if path == ROOT else [path]
 
     def produce() -> None:
         try:
@@ -86,10 +90,6 @@ def stream_archive(root: Root, archive_format: ArchiveFormat, path: bytes) -> It
             failures.append(error)
 
     producer = threading.Thread(target=produce, name="archive")
-    return _pieces(reading, producer, failures)
-
-
-def _pieces(reading: int, producer: threading.Thread, failures: list[BaseException]) -> Iterator[bytes]:
     producer.start()
     try:
         while piece := os.read(reading, _CHUNK_BYTES):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from storage.archives.extraction import Extraction
@@ -17,7 +17,7 @@ _LARGEST_HEADER_BYTES = 2 * _CHUNK_BYTES
 _LINKS = {tarfile.SYMTYPE: Kind.SYMLINK, tarfile.LNKTYPE: Kind.HARDLINK}
 
 
-def unpack_tar(source: ByteSource, extraction: Extraction, report: Callable[[], None]) -> None:
+def unpack_tar(source: ByteSource, extraction: Extraction) -> None:
     """Make everything in the tar `source`; raises Invalid when it is damaged or unsafe."""
     stream = _Forward(source)
     try:
@@ -27,7 +27,6 @@ def unpack_tar(source: ByteSource, extraction: Extraction, report: Callable[[], 
             info = tar.next() if tar.firstmember else None  # type: ignore[attr-defined]
             while info:
                 _unpack_one(stream, info, extraction)
-                report()
                 tar.members.clear()  # type: ignore[attr-defined] # kept for random access, which we don't need
                 info = tar.next()
     except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError) as error:

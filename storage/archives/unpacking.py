@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -37,8 +38,9 @@ def decompress(root: Root, archive: bytes, destination: bytes, report: Report | 
     with described(archive), opened_file(root.fd, archive) as fd, staged(root) as stage_fd:
         tree_fd = make_in(stage_fd, b"tree", root.owner)
         try:
-            with closing(Extraction(root, tree_fd, _allowance(root, fd))) as extraction:
-                size_bytes = _unpack(fd, extraction, report)
+            tell = _teller(fd, report)
+            with closing(Extraction(root, tree_fd, _allowance(root, fd), tell)) as extraction:
+                size_bytes = _unpack(fd, extraction, tell)
                 extraction.finish()
             merge(root, tree_fd, destination)
         finally:
@@ -54,20 +56,25 @@ def _allowance(root: Root, archive_fd: int) -> Allowance:
     return Allowance(os.fstat(archive_fd).st_size, volume.f_blocks * volume.f_frsize, free_bytes)
 
 
-def _unpack(fd: int, extraction: Extraction, report: Report | None) -> int:
-    """Unpack all members; returns how many bytes of content they have."""
-    archive_format = format_of(fd)
+def _teller(fd: int, report: Report | None) -> Callable[[], None]:
+    """A function that reports how much of the archive is read."""
     size = os.fstat(fd).st_size
 
     def tell() -> None:
         if report:
             report(os.lseek(fd, 0, os.SEEK_CUR), size)
 
+    return tell
+
+
+def _unpack(fd: int, extraction: Extraction, tell: Callable[[], None]) -> int:
+    """Unpack all members; returns how many bytes of content they have."""
+    archive_format = format_of(fd)
     if archive_format is ArchiveFormat.ZIP:
-        unpack_zip(fd, extraction, tell)
+        unpack_zip(fd, extraction)
         return extraction.allowance.logical_bytes
     with decompressed(fd, archive_format) as source:
-        unpack_tar(source, extraction, tell)
+        unpack_tar(source, extraction)
         size_bytes = extraction.allowance.logical_bytes
         while rest := source.read(1024 * 1024):  # what follows the end must at least be whole
             extraction.allowance.take_bytes(len(rest), stored=False)

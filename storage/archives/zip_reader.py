@@ -8,7 +8,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from isal import isal_zlib
 
@@ -29,16 +29,15 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def unpack_zip(fd: int, extraction: Extraction, report: Callable[[], None]) -> None:
+def unpack_zip(fd: int, extraction: Extraction) -> None:
     """Make everything in the open zip file; raises Invalid when it is damaged, encrypted or unsafe."""
     if _directory_bytes(fd) > _LARGEST_DIRECTORY_BYTES:
         raise refused("its directory is far too large")
     try:
         with os.fdopen(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
+                os.lseek(fd, info.header_offset, os.SEEK_SET)  # where progress is read off
                 _unpack_one(fd, archive, info, extraction)
-                os.lseek(fd, info.header_offset, os.SEEK_SET)
-                report()
     except (NotImplementedError, RuntimeError) as error:
         raise Invalid(f"The archive cannot be opened here: {error}", code="unsupported_archive") from error
     except _BROKEN as error:

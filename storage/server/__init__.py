@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from fleet.settings import Settings, read_settings
-from storage.server import failures, files, links, transfers, volumes
+from storage.server import failures, files, links, names, transfers, volumes
 from storage.server.calls import guard_calls
 from storage.volumes import Volumes
 
@@ -23,7 +23,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     failures.install(app)
     app.register_blueprint(volumes.blueprint(store))
     app.register_blueprint(files.blueprint(store))
-    app.register_blueprint(transfers.blueprint(store, settings))
+    app.register_blueprint(names.blueprint(store))
+    app.register_blueprint(transfers.blueprint(store))
     app.register_blueprint(links.blueprint(store, settings))
 
     @app.get("/healthz")

@@ -1,4 +1,4 @@
-"""Calls about the files in a volume that are answered at once."""
+"""Calls that write, read, list and find files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import Any
 
 from flask import Blueprint
 
-from storage.copying import copy
 from storage.folders import make_folder
 from storage.listing import list_detailed, list_folder
 from storage.paths import checked_folder, checked_path, shown
 from storage.reading import read_text
-from storage.renaming import change_mode, delete, rename
 from storage.searching import search
 from storage.server.fields import body, query, query_flag, query_number
 from storage.volumes import Volumes
@@ -50,37 +48,6 @@ def blueprint(store: Volumes) -> Blueprint:
         with store.opened(volume_id) as root:
             make_folder(root, path)
         return {"message": "Folder created successfully", "path": text}
-
-    @routes.post("/volumes/<volume_id>/copy")
-    def copy_path(volume_id: str) -> dict[str, Any]:
-        fields = body()
-        source, destination = checked_path(fields.raw("source")), checked_path(fields.raw("destination"))
-        with store.opened(volume_id) as root:
-            copy(root, source, destination)
-        return {"message": "Copied successfully", "source": shown(source), "destination": shown(destination)}
-
-    @routes.post("/volumes/<volume_id>/rename")
-    def rename_path(volume_id: str) -> dict[str, Any]:
-        fields = body()
-        old, new = checked_path(fields.raw("from")), checked_path(fields.raw("to"))
-        with store.opened(volume_id) as root:
-            rename(root, old, new)
-        return {"message": "Renamed successfully", "from": shown(old), "to": shown(new)}
-
-    @routes.post("/volumes/<volume_id>/delete")
-    def delete_paths(volume_id: str) -> dict[str, Any]:
-        paths = [checked_path(text) for text in body().items("paths")]
-        with store.opened(volume_id) as root:
-            count = delete(root, paths)
-        return {"message": "Deleted successfully", "deleted_count": count}
-
-    @routes.post("/volumes/<volume_id>/chmod")
-    def change(volume_id: str) -> dict[str, Any]:
-        fields = body()
-        path, mode = checked_path(fields.raw("path")), fields.text("mode")
-        with store.opened(volume_id) as root:
-            change_mode(root, path, mode)
-        return {"message": "Permissions changed successfully", "path": shown(path), "mode": mode}
 
     @routes.get("/volumes/<volume_id>/search")
     def find(volume_id: str) -> dict[str, Any]:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import wrap_file
 
-from fleet.errors import Invalid, LightdError
-from fleet.settings import Settings
+from fleet.errors import LightdError
 from storage.archives import ArchiveFormat, format_named, stream_archive
 from storage.beneath import Root, is_folder, opened_file, split
 from storage.downloading import Part, disposition, entity_tag, part_of
 from storage.failures import described
 from storage.paths import ROOT, checked_folder, checked_path, shown
-from storage.pulling import PullLimits, pull
-from storage.server.fields import body, query, query_flag
+from storage.server.bodies import body_chunks, read_on
+from storage.server.fields import query, query_flag
 from storage.volumes import Volumes
 from storage.writing import write_stream
 
 _CHUNK_BYTES = 1024 * 1024
-_READ_ON_SECONDS = 5.0
 
 
-def blueprint(store: Volumes, settings: Settings) -> Blueprint:
+def blueprint(store: Volumes) -> Blueprint:
     """The routes, working on the volumes of `store`."""
     routes = Blueprint("transfers", __name__)
 
@@ -39,14 +35,6 @@ def blueprint(store: Volumes, settings: Settings) -> Blueprint:
     @routes.put("/volumes/<volume_id>/upload")
     def upload(volume_id: str) -> dict[str, Any]:
         return receive(store, volume_id, query("path"))
-
-    @routes.post("/volumes/<volume_id>/pull")
-    def pull_file(volume_id: str) -> dict[str, Any]:
-        fields = body()
-        path, url = checked_path(fields.raw("path")), fields.text("url")
-        with store.opened(volume_id) as root:
-            size = pull(root, url, path, PullLimits(allow_private=settings.pull_private))
-        return {"message": "File pulled successfully", "path": shown(path), "size": size}
 
     return routes
 
@@ -78,9 +66,9 @@ def receive(store: Volumes, volume_id: str, path: str | None) -> dict[str, Any]:
     overwrite = query("overwrite") is None or query_flag("overwrite")
     try:
         with store.opened(volume_id) as root:
-            size = write_stream(root, checked, _body_chunks(), overwrite=overwrite)
+            size = write_stream(root, checked, body_chunks(), overwrite=overwrite)
     except LightdError:
-        _read_on()
+        read_on()
         raise
     return {"message": "File uploaded successfully", "path": shown(checked), "size": size}
 
@@ -121,28 +109,3 @@ def _streamed(file: BinaryIO, part: Part, headers: dict[str, str]) -> Response:
         response.headers["Content-Range"] = part.content_range
     response.call_on_close(file.close)
     return response
-
-
-def _read_on() -> None:
-    """Take in some more of a refused body: most clients listen for the answer only when they have sent all."""
-    deadline = time.monotonic() + _READ_ON_SECONDS
-    with suppress(OSError, HTTPException):
-        while time.monotonic() < deadline and request.stream.read(_CHUNK_BYTES):
-            continue
-
-
-def _body_chunks() -> Iterator[bytes]:
-    """The body as it comes; raises Invalid when it ends early, which gunicorn alone takes for its end."""
-    missing = request.content_length
-    try:
-        while chunk := request.stream.read(_CHUNK_BYTES):
-            yield chunk
-            missing = None if missing is None else missing - len(chunk)
-    except (OSError, HTTPException) as error:
-        raise _cut_off() from error
-    if missing:
-        raise _cut_off()
-
-
-def _cut_off() -> Invalid:
-    return Invalid("The upload was cut off; nothing of it was kept.", code="cut_off")

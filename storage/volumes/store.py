@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fleet.errors import Invalid, LightdError, NotFound
+from fleet.errors import Conflict, Invalid, LightdError, NotFound
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
 from storage.staging import sweep_staging
@@ -116,16 +116,21 @@ class Volumes:
             return driver.usage(volume_id, size_mb)
 
     def restore_all(self) -> None:
-        """After a start: finish what a crash interrupted, mount what is not mounted; problems are logged."""
+        """After a start: finish what a crash interrupted, mount what is not mounted; problems are logged.
+
+        Never waits: a volume that somebody holds is in good hands, and is mounted when it is first used.
+        """
         sweep_probes(self._settings)
         for volume_id in begun_volumes(self._settings):
             try:
                 self._restore(volume_id)
+            except Conflict:
+                _log.info("volume %s is being worked on", volume_id)
             except (LightdError, OSError) as error:
                 _log.error("volume %s cannot be used: %s", volume_id, error)
 
     def _restore(self, volume_id: str) -> None:
-        with self._alone(volume_id):
+        with locked(lock_path(self._settings, checked_id(volume_id)), timeout_seconds=0):
             remove_unwritten_meta(self._settings, volume_id)
             meta = read_meta(self._settings, volume_id)
             if meta is not None and not meta.ready:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from tests.launcher.instance_processes import processes_of, pss_bytes
 from tests.launcher.supervised import is_alive, used_ticks
 from tests.support.deadline import eventually
 from tests.support.leftovers import remove_network
+from tests.support.ports import free_port
 from tests.support.stack import CHECKOUT, Stack, running_stack
 
 pytestmark = pytest.mark.engine
@@ -102,8 +104,9 @@ def test_a_weak_token_is_refused(instance: Stack) -> None:
 
 def test_a_second_instance_runs_beside_the_first_and_ends_alone(instance: Stack, engine: docker.DockerClient) -> None:
     first = {name: instance.pid(name) for name in NAMES}
-    for second in running_stack(engine):
+    for second in running_stack(engine, LIGHTD_FILES_URL=f"http://127.0.0.1:{free_port()}"):
         assert second.api("GET", "/volumes").json()["volumes"] == []
+        transfer_past_the_api(second)
         running = processes_of(second)
         assert len(running) >= len(NAMES) + 1
         second.down()
@@ -114,6 +117,20 @@ def test_a_second_instance_runs_beside_the_first_and_ends_alone(instance: Stack,
         second.up()
         assert second.token == token
     assert {name: instance.pid(name) for name in NAMES} == first
+
+
+def transfer_past_the_api(stack: Stack) -> None:
+    """Up and down again with `?direct=1`, where the files process has an address of its own."""
+    volume = f"/volumes/{stack.api('POST', '/volumes').json()['volume_id']}"
+    for method, call, data in (("PUT", "upload", b"0123456789"), ("GET", "download", None)):
+        sent = stack.api(method, f"{volume}/{call}?path=a&direct=1", data=data, allow_redirects=False)
+        assert sent.status_code == 307
+        assert sent.headers["Location"].startswith(stack.environment["LIGHTD_FILES_URL"])
+        answer = requests.request(method, sent.headers["Location"], data=data, timeout=20)
+        assert answer.status_code == 200
+    assert answer.content == b"0123456789"
+    assert stack.api("GET", f"{volume}/download?path=a&direct=1", headers={"Range": "bytes=8-"}).content == b"89"
+    assert stack.api("DELETE", volume).status_code == 204
 
 
 def test_no_process_is_orphaned_when_the_supervisor_is_killed(instance: Stack) -> None:

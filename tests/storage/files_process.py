@@ -1,4 +1,4 @@
-"""A real files process under gunicorn, and signed calls to it over its socket."""
+"""A real files process under gunicorn, and signed calls to it over its socket, Unix or TCP as its settings say."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fleet.settings import Settings
 from fleet.signing import sign_call
@@ -61,7 +62,9 @@ class FilesProcess:
     def socket(self) -> Path:
         return self.settings.run_folder / "files.sock"
 
-    def connection(self) -> UnixConnection:
+    def connection(self) -> http.client.HTTPConnection:
+        if self.settings.files_url:
+            return http.client.HTTPConnection(urlsplit(self.settings.files_url).netloc, timeout=60)
         return UnixConnection(self.socket)
 
     def signature(self, method: str, target: str) -> str:
@@ -88,6 +91,7 @@ def running_files_process(settings: Settings, *, through: Sequence[str] = ()) ->
     variables = {
         "LIGHTD_DATA": str(settings.data),
         "LIGHTD_NODE": settings.node,
+        "LIGHTD_FILES_URL": settings.files_url,
         "LIGHTD_DISK_FLOOR_MB": str(settings.disk_floor_mb),
         "LIGHTD_VOLUME_DRIVER": settings.volume_driver,
         "LIGHTD_VOLUME_ALLOCATION": settings.volume_allocation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -171,13 +172,48 @@ def test_a_client_that_leaves_a_folder_download_leaves_nothing_open(files_proces
         connection.request("GET", target, headers={"Authorization": files_process.signature("GET", target)})
         assert connection.getresponse().read(1000)
         connection.close()
-    child = Path(f"/proc/{files_process.process.pid}/task/{files_process.process.pid}/children").read_text().split()[0]
 
     def nothing_open() -> bool:
-        opened = [os.path.realpath(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
-        return not any(str(volume) in path for path in opened)
+        return not any(str(volume) in path for path in opened_by(files_process))
 
     eventually(nothing_open, within_seconds=10, what="letting go of the volume")
+
+
+def opened_by(files_process: FilesProcess) -> list[str]:
+    """What the serving process has open, pipes among it."""
+    parent = files_process.process.pid
+    child = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0]
+    return [os.path.realpath(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
+
+
+def test_the_head_of_a_folder_download_leaves_nothing_open(files_process: FilesProcess, volume: Path) -> None:
+    (volume / "world").mkdir()
+    target = BASE + "/download?path=world"
+    assert files_process.call("HEAD", target).data == b""
+    before = len([path for path in opened_by(files_process) if "pipe:" in path])
+    for _ in range(5):
+        answer = files_process.call("HEAD", target)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "application/octet-stream")
+    eventually(
+        lambda: (
+            not any(str(volume) in path for path in opened_by(files_process))
+            and len([path for path in opened_by(files_process) if "pipe:" in path]) == before
+        ),
+        within_seconds=10,
+        what="letting go of the volume",
+    )
+
+
+def test_many_downloads_that_stand_still_keep_nobody_waiting(files_process: FilesProcess, volume: Path) -> None:
+    with (volume / "large").open("wb") as file:
+        file.truncate(30 * MEBIBYTE)
+    target = BASE + "/download?path=large"
+    with ExitStack() as held:
+        for _ in range(40):
+            connection = held.enter_context(closing(files_process.connection()))
+            connection.request("GET", target, headers={"Authorization": files_process.signature("GET", target)})
+            held.enter_context(connection.getresponse())
+        assert files_process.call("GET", BASE + "/files").json["files"][0]["name"] == "large"
 
 
 def token(files_process: FilesProcess, action: str, ttl_seconds: int = 60, **changes: str) -> str:
@@ -212,10 +248,3 @@ def test_a_link_opens_nothing_else_and_not_for_long(files_process: FilesProcess,
     escape = token(files_process, "download", path="../../secret")
     assert files_process.call("GET", "/links/" + escape, headers={"Authorization": ""}).status == 400
     assert good not in files_process.log.read_text()
-
-
-def test_a_pull_from_the_host_itself_is_refused(files_process: FilesProcess, volume: Path) -> None:
-    body = {"url": "http://127.0.0.1:1/", "path": "a"}
-    answer = files_process.call("POST", BASE + "/pull", body)
-    assert (answer.status, answer.json["code"]) == (403, "address_not_public")
-    assert files_process.call("POST", BASE + "/pull", {"url": 1, "path": "a"}).status == 400
