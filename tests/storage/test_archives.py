@@ -115,7 +115,9 @@ def test_a_sparse_file_stays_sparse(root: Root, folder: Path, archive_format: Ar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("archive_format", [ArchiveFormat.ZIP, ArchiveFormat.TAR_GZ])
+@pytest.mark.parametrize(
+    "archive_format", [ArchiveFormat.ZIP, pytest.param(ArchiveFormat.TAR_GZ, marks=pytest.mark.long)]
+)
 def test_a_file_of_more_than_4_gb_survives(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
     with (folder / "large").open("wb") as file:
         file.write(b"start")
@@ -277,6 +279,26 @@ def test_a_cancelled_or_failing_archive_leaves_nothing(root: Root, folder: Path,
     with pytest.raises(CancelledError):
         decompress(root, b"a", b"out", cancel)
     assert sorted(os.listdir(folder)) == ["a", "world"]
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_one_large_file_is_cancelled_in_its_middle(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    (folder / "large").write_bytes(os.urandom(4 * MEBIBYTE))
+    compress(root, archive_format, b"a", [b"large"])
+    for call in (
+        lambda report: compress(root, archive_format, b"b", [b"large"], report),
+        lambda report: decompress(root, b"a", b"out", report),
+    ):
+        told: list[int] = []
+
+        def cancel(done: int, _total: int, told: list[int] = told) -> None:
+            told.append(done)
+            if len(told) == 3:
+                raise CancelledError
+
+        with pytest.raises(CancelledError):
+            call(cancel)
+    assert sorted(os.listdir(folder)) == ["a", "large"]
 
 
 def test_progress_ends_at_the_whole(root: Root, folder: Path) -> None:

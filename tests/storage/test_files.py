@@ -16,6 +16,7 @@ from storage.copying import copy
 from storage.folders import make_folder
 from storage.listing import list_detailed, list_folder
 from storage.paths import ROOT, checked_path
+from storage.renaming import delete
 from storage.room import Room
 from storage.staging import staged, sweep_staging
 from storage.writing import write_file, write_stream
@@ -116,6 +117,9 @@ def test_writing_goes_through_a_link_inside_the_volume(root: Root, folder: Path)
     assert (folder / "config.yml").is_symlink()
     assert (folder / "shared/config.yml").read_bytes() == b"new"
     assert (folder / "shared/other").read_bytes() == b"too"
+    (folder / "shared/back").symlink_to("../shared")
+    write_file(root, b"alias/back/new/deep/file", b"deep")
+    assert (folder / "shared/new/deep/file").read_bytes() == b"deep"
 
 
 @pytest.mark.parametrize("target", LINKS_OUT)
@@ -197,6 +201,19 @@ def test_a_detailed_listing_tells_mode_time_and_type_by_content(root: Root, fold
         "noise": "application/octet-stream",
     }
     assert (found["noise"].mode, found["noise"].modified_at) == ("644", 5)
+
+
+@pytest.mark.long
+def test_a_folder_of_a_hundred_thousand_entries_is_listed_copied_and_deleted(root: Root, folder: Path) -> None:
+    (folder / "many").mkdir()
+    for number in range(100_000):
+        os.mknod(folder / f"many/{number:06}")
+    copy(root, b"many", b"copied")
+    for path in (b"many", b"copied"):
+        assert names(root, path) == [f"{number:06}" for number in range(100_000)]
+    assert len(list_detailed(root, b"many")) == 100_000
+    delete(root, [b"many", b"copied"])
+    assert os.listdir(folder) == []
 
 
 def test_listing_what_is_not_a_folder_says_so(root: Root) -> None:

@@ -179,11 +179,22 @@ def bomb_of_zeros(size: int) -> bytes:
     return b"".join([*parts, packer.compress(bytes(1024)), packer.flush()])
 
 
+def overlapping_zip() -> bytes:
+    """Hundreds of members that are all the same packed bytes, under names of their own."""
+    made = zip_of(("0000", S_IFREG, random.Random(1).randbytes(1000) * 1000))
+    directory = made.rfind(b"PK\x01\x02")
+    entry = made[directory : made.rfind(b"PK\x05\x06")]
+    entries = b"".join(entry.replace(b"0000", b"%04d" % number) for number in range(900))
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 900, 900, len(entries), directory, 0)
+    return made[:directory] + entries + end
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "zeros without end": lambda: bomb_of_zeros(600 * MEBIBYTE),
     "zeros after the end": lambda: gzip.compress(tar_of(file("a")) + bytes(600 * MEBIBYTE), 1),
     "text that repeats": lambda: gzip.compress(tar_of(file("a", b"bomb" * (20 * MEBIBYTE)))),
     "zip that repeats": lambda: zip_of(("a", S_IFREG, b"bomb" * (20 * MEBIBYTE))),
+    "zip whose members overlap": overlapping_zip,
     "many empty files": lambda: gzip.compress(b"".join(_headers(500_001)) + bytes(1024), 1),
 }
 
@@ -199,6 +210,20 @@ def test_a_bomb_is_refused_whole(volumes: Volumes, loop_folder: Path, name: str)
         with pytest.raises((Invalid, QuotaExceeded)):
             decompress(root, b"bomb", b"out")
     assert os.listdir(loop_folder) == ["bomb"]
+
+
+def test_a_bomb_in_an_archive_stays_packed_and_is_refused_when_it_is_opened(
+    volumes: Volumes, loop_folder: Path
+) -> None:
+    bomb = gzip.compress(tar_of(file("bomb", BOMBS["text that repeats"]())))
+    with volumes.opened(VOLUME_ID) as root:
+        write_file(root, b"outer", zip_of(("inner", S_IFREG, bomb)))
+        assert decompress(root, b"outer", b".").files == 1
+        assert (loop_folder / "inner").read_bytes() == bomb
+        assert decompress(root, b"inner", b".").files == 1
+        with pytest.raises((Invalid, QuotaExceeded)):
+            decompress(root, b"bomb", b"out")
+    assert sorted(os.listdir(loop_folder)) == ["bomb", "inner", "outer"]
 
 
 @pytest.mark.long

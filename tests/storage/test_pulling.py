@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -80,8 +82,10 @@ class Web(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.held = threading.Event()  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -136,6 +140,82 @@ def test_size_and_time_are_limited(root: Root, folder: Path, web: str) -> None:
     with pytest.raises(NodeTimeout):
         pull(root, web + "/endless", b"a", PullLimits(allow_private=True, longest_seconds=0.2))
     assert os.listdir(folder) == []
+
+
+class CancelledError(Exception):
+    """What a job's progress report raises when it shall end."""
+
+
+@pytest.mark.parametrize("url", ["http://{web}/silent", "http://{mute}/", "https://{mute}/", "http://{full}/"])
+def test_a_pull_is_given_up_while_the_other_side_is_silent(root: Root, folder: Path, web: str, url: str) -> None:
+    """In the middle of a file, before an answer, before a TLS session, before a connection."""
+    limits = PullLimits(allow_private=True, silence_seconds=3600)
+    told: list[int] = []
+
+    def report(done: int, _total: int) -> None:
+        told.append(done)
+        if len(told) == 2:
+            raise CancelledError
+
+    with socket.create_server(("127.0.0.1", 0)) as mute, full_server() as full:
+        addresses = {"web": web.removeprefix("http://"), "mute": f"127.0.0.1:{mute.getsockname()[1]}", "full": full}
+        with pytest.raises(CancelledError):
+            pull(root, url.format(**addresses), b"a", limits, report)
+    assert os.listdir(folder) == []
+
+
+@contextmanager
+def full_server() -> Iterator[str]:
+    """The address of a server that takes no more connections, and does not say so."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def secure_web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of that server behind TLS, and the certificate it shows."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with served(context) as address:
+        yield address.replace("http://127.0.0.1", "https://localhost"), certificate
+
+
+def test_a_file_comes_over_tls_from_whom_its_certificate_names(
+    root: Root, folder: Path, secure_web: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, certificate = secure_web
+    with pytest.raises(Invalid, match="certificate"):
+        pull(root, address + "/file", b"a", LOCAL)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert pull(root, address + "/file", b"a", LOCAL) == len(CONTENT)
+    with pytest.raises(Invalid, match="certificate"):
+        pull(root, address.replace("localhost", "127.0.0.1") + "/file", b"b", LOCAL)
+    assert (folder / "a").read_bytes() == CONTENT
+
+
+def test_a_name_is_resolved_once_and_that_very_address_is_asked(
+    root: Root, folder: Path, web: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["127.0.0.1", "10.0.0.1"]
+
+    def resolve(_host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    monkeypatch.setattr("storage.pulling.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("storage.pulling.socket.getaddrinfo", resolve)
+    url = web.replace("127.0.0.1", "rebinding.example") + "/file"
+    assert pull(root, url, b"a", PullLimits(silence_seconds=2)) == len(CONTENT)
+    with pytest.raises(Forbidden):
+        pull(root, url, b"b", PullLimits(silence_seconds=2))
+    assert os.listdir(folder) == ["a"]
 
 
 def test_nothing_listens_is_said_clearly(root: Root) -> None:

@@ -198,6 +198,20 @@ def test_a_volume_is_mounted_again_after_a_reboot(settings: Settings, loop_folde
     assert (loop_folder / "kept").read_text() == "x"
 
 
+def test_a_start_waits_for_no_volume_that_a_job_holds(
+    settings: Settings, volumes: Volumes, loop_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volumes.create(OTHER_ID, 32)
+    other = volume_path(settings, OTHER_ID)
+    with volumes.opened_alone(OTHER_ID), volumes.opened_alone(VOLUME_ID):
+        Volumes(settings).restore_all()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert unmount(other, detach=False)
+    with volumes.opened_alone(VOLUME_ID):
+        Volumes(settings).restore_all()
+    assert is_mounted(other) and is_mounted(loop_folder)
+
+
 def test_an_unmounted_volume_is_mounted_before_anything_is_written(
     settings: Settings, volumes: Volumes, loop_folder: Path
 ) -> None:
