@@ -4,7 +4,8 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 
 | name | type | holds | owner |
 |---|---|---|---|
-| generation | string | id of this store's contents | the first agent |
+| generation | string | id of this store's contents | the first agent, restore |
+| restored | string | checksum of the backup that this store was filled from | restore |
 | container | hash | one container's record | transition, exited, create_container |
 | containers | zset | ids of all containers, ordered by name | create_container, remove_container |
 | container_jobs | zset | job ids of a container by creation time, 7 days | open_job |
@@ -57,6 +58,7 @@ PREFIX = "lightd"
 
 _PARAMETERS = {
     "generation": (),
+    "restored": (),
     "container": ("id",),
     "containers": (),
     "container_jobs": ("id",),

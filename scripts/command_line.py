@@ -6,6 +6,7 @@ Modules are imported by the command that needs them, so that a small command doe
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,6 +67,24 @@ def status(ctx: click.Context) -> None:
     from scripts.status import status as show
 
     ctx.exit(show(configured()))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Write everything that the record store holds into FILE."""
+    from scripts.backup import backup as save
+
+    click.echo(save(configured(), file))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def restore(file: Path) -> None:
+    """Fill an empty record store from FILE, which `backup` wrote; then run `recover` on every host."""
+    from scripts.backup import restore as fill
+
+    click.echo(fill(configured(), file))
 
 
 @commands.command()

@@ -1,14 +1,17 @@
 -- A host tells of a container that it holds: record, ports and use of the volume come back together or not at all.
 -- A record of the same container (host, volume, time of creation) that speaks of the same engine container stays as it
--- is; of the same container, but another engine container, it is older than what the host holds. A record of another
+-- is; of the same container, but another engine container or an install, it is older than the host. A record of another
 -- container of that name stays too, unless `force` says otherwise.
 local request = cjson.decode(ARGV[1])
 local told, id = request.container, request.container.internal_id
-local known = redis.call('HMGET', K.container(id), 'node', 'volume_id', 'created_at', 'container_id', 'ports', 'job_id')
+local known = redis.call('HMGET', K.container(id), 'node', 'volume_id', 'created_at', 'container_id', 'ports', 'job_id',
+  'state')
 if known[1] then
   local same = known[1] == told.node and known[2] == told.volume_id and known[3] == told.created_at
   if not same and not request.force then return refuse('other', known[1]) end
-  if same and (known[4] or '') == (told.container_id or '') then return {'ok', 'known'} end
+  if same and (known[4] or '') == (told.container_id or '') and known[7] ~= 'installing' then
+    return {'ok', 'known'}
+  end
 end
 if redis.call('HGET', K.volume(told.volume_id), 'state') ~= 'ready' then return refuse('volume', told.volume_id) end
 for _, port in ipairs(request.ports) do

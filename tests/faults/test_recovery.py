@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import docker
 import pytest
@@ -15,20 +16,25 @@ from tests.support.leftovers import leftovers
 from tests.support.servers import Servers
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 _LOOKS = 2
 """Signs of life of an agent that sees an empty store: each comes after several sweeps."""
 
 
 def test_an_emptied_store_is_filled_again_from_the_host(
-    stack: Stack, servers: Servers, engine: docker.DockerClient
+    stack: Stack, servers: Servers, engine: docker.DockerClient, tmp_path: Path
 ) -> None:
     runs, rests, made, fails = four_containers(servers)
     await_second_copy(stack, fails)
     before = {name: lasting(servers.record(name)) for name in (runs, rests, made, fails)}
     output, held = servers.logs(runs), leftovers(engine, stack.node, stack.data)
     pid = engine.containers.get(f"lightd-{runs}").attrs["State"]["Pid"]
+
+    free, issued = servers.port("udp"), accepted(stack.api("POST", "/auth/tokens", json={"ttl": "1h"}))["token"]
+    stack.lightd("backup", str(tmp_path / "backup"))
+    refused = stack.lightd("restore", str(tmp_path / "backup"), check=False)
+    assert refused.returncode == 1 and "not empty" in refused.stderr
 
     empty_the_stores(stack)
     servers.forget_jobs()
@@ -52,6 +58,13 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     for name in (runs, made):
         accepted(stack.api("POST", f"/containers/{name}/kill"))
         stack.wait_for_state(name, "ready")
+
+    empty_the_stores(stack)
+    stack.lightd("restore", str(tmp_path / "backup"))
+    eventually(lambda: recover_is_asked_for(stack), within_seconds=15, what="the call for recover after a restore")
+    assert "was there already" in stack.lightd("recover").stdout
+    assert not servers.in_use(free)
+    assert stack.api("GET", f"/containers/{rests}", token=issued).status_code == 200
 
 
 def four_containers(servers: Servers) -> tuple[str, str, str, str]:
