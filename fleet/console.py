@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleet.keys import console_channel, key
 from fleet.scripts import plain_source
@@ -17,13 +17,31 @@ _CLOSED_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Output read from one engine container, from `before` to `after` in its log (opaque positions)."""
+    """Output read from one engine container, from `before` to `after` in its log (opaque positions).
+
+    With `left_out` the data is not written; so many lines are only counted, and told before what comes next, or
+    when an item without data and without count asks for it.
+    """
 
     container_id: str
     source: str
     before: str
     after: str
     data: bytes
+    left_out: bool = False
+
+
+class Output(NamedTuple):
+    """One message of a console. With `left_out` it has no data: so many lines were printed here and not kept."""
+
+    seq: int
+    data: str
+    left_out: int = 0
+
+    @property
+    def text(self) -> str:
+        """As it stands among other lines."""
+        return f"[{left_out_notice(self.left_out)}]\n" if self.left_out else self.data
 
 
 class Console:
@@ -51,13 +69,14 @@ class Console:
         value = self._redis.hget(key("console_position", container_id), f"at:{source}")
         return value.decode() if value else ""
 
-    def since(self, container_id: str, seq: int) -> Iterator[tuple[int, str]]:
-        """Messages `(seq, data)` after `seq`, oldest first, as far as history reaches."""
+    def since(self, container_id: str, seq: int) -> Iterator[Output]:
+        """Messages after `seq`, oldest first, as far as history reaches."""
         while True:
             entries = self._redis.xrange(key("console", container_id), f"({seq}-0", "+", count=_CHUNK)
             for entry in entries:
-                seq, data = _message(entry)
-                yield seq, data
+                message = _message(entry)
+                seq = message.seq
+                yield message
             if len(entries) < _CHUNK:
                 return
 
@@ -65,7 +84,7 @@ class Console:
         """`(oldest, newest)` seq: of what is kept, and of what was ever written; 0 for nothing."""
         oldest = self._redis.xrange(key("console", container_id), count=1)
         newest = self._redis.hget(key("console_position", container_id), "seq")
-        return (_message(oldest[0])[0] if oldest else 0), int(newest or 0)
+        return (_message(oldest[0]).seq if oldest else 0), int(newest or 0)
 
     def tail(self, container_id: str, lines: int) -> str:
         """The last `lines` lines of output, each with its newline."""
@@ -74,9 +93,9 @@ class Console:
         while len(found) < lines:
             entries = self._redis.xrevrange(key("console", container_id), last, "-", count=_CHUNK)
             for entry in entries:
-                seq, data = _message(entry)
-                found[:0] = _lines(data)
-                last = f"({seq}-0"
+                message = _message(entry)
+                found[:0] = _lines(message.text)
+                last = f"({message.seq}-0"
                 if len(found) >= lines:
                     break
             if len(entries) < _CHUNK:
@@ -99,16 +118,24 @@ class Console:
             pipe.execute()
 
 
-def decode_message(payload: bytes) -> tuple[int, str]:
-    """A message of the console channel: its seq and data."""
-    seq, _, data = payload.partition(b"\n")
-    return int(seq), data.decode("utf-8", "replace")
+def decode_message(payload: bytes) -> Output:
+    """A message of the console channel."""
+    head, _, data = payload.partition(b"\n")
+    if head.endswith(b"+"):
+        return Output(int(head[:-1]), "", int(data))
+    return Output(int(head), data.decode("utf-8", "replace"))
+
+
+def left_out_notice(lines: int) -> str:
+    """The sentence for lines that were printed faster than a console takes them."""
+    return f"{lines} lines were left out: more is printed per second than this console takes"
 
 
 def append_arguments(item: Append, history_bytes: int) -> list[str | bytes | int]:
     """ARGV of the append script."""
     channel = console_channel(item.container_id)
-    return [channel, item.source, item.before, item.after, history_bytes, item.data]
+    data, left_out = (b"", str(item.data.count(b"\n"))) if item.left_out else (item.data, "")
+    return [channel, item.source, item.before, item.after, history_bytes, data, left_out]
 
 
 def _keys(container_id: str) -> list[str]:
@@ -119,5 +146,8 @@ def _lines(data: str) -> list[str]:
     return [line + "\n" for line in data.split("\n")[:-1]]
 
 
-def _message(entry: tuple[bytes, dict[bytes, Any]]) -> tuple[int, str]:
-    return int(entry[0].partition(b"-")[0]), entry[1][b"d"].decode("utf-8", "replace")
+def _message(entry: tuple[bytes, dict[bytes, Any]]) -> Output:
+    seq, fields = int(entry[0].partition(b"-")[0]), entry[1]
+    if b"n" in fields:
+        return Output(seq, "", int(fields[b"n"]))
+    return Output(seq, fields[b"d"].decode("utf-8", "replace"))

@@ -25,9 +25,10 @@ def event(name: str) -> str:
     return json.dumps({"event": "event", "data": name})
 
 
-def daemon(text: str) -> str:
-    """A sentence from Lightd itself."""
-    return json.dumps({"event": "daemon_message", "data": text})
+def daemon(text: str, seq: int | None = None) -> str:
+    """A sentence from Lightd itself; with `seq` it has a place among the container's console messages."""
+    event = {"event": "daemon_message", "data": text}
+    return json.dumps(event if seq is None else event | {"seq": seq})
 
 
 def error(text: str) -> str:

@@ -17,7 +17,14 @@ from typing import Any
 
 from environs import Env, EnvError
 
-_MAY_BE_ZERO = ("default_memory_mb", "image_prune_hours", "default_cpu", "disk_floor_mb", "stop_timeout_seconds")
+_MAY_BE_ZERO = (
+    "default_memory_mb",
+    "image_prune_hours",
+    "default_cpu",
+    "disk_floor_mb",
+    "stop_timeout_seconds",
+    "console_lines_per_second",
+)
 _STORE_SCHEMES = "redis://, rediss://, unix://"
 _FILES_SCHEMES = "http://, https://, unix://"
 
@@ -160,6 +167,11 @@ class Settings:
     log_mb: int = _setting("LIGHTD_LOG_MB", 10, "Size at which the engine rotates a container's log; it keeps three.")
     console_history_kb: int = _setting(
         "LIGHTD_CONSOLE_HISTORY_KB", 2048, "Output of each container kept for `?since=` and `request_logs`."
+    )
+    console_lines_per_second: int = _setting(
+        "LIGHTD_CONSOLE_LINES_PER_SECOND",
+        10_000,
+        "What a container may print in the long run, five seconds' worth at once; more is only counted. 0: no limit.",
     )
     socket_message_bytes: int = _setting(
         "LIGHTD_SOCKET_MESSAGE_BYTES", 64 * 1024, "Largest message a WebSocket client may send."

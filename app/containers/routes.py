@@ -111,7 +111,7 @@ def get_logs(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
     if query["install"]:
         return {"logs": _last_lines(offered.containers.install_log(internal_id), query["lines"])}
     if query["since"] is not None:
-        return {"logs": "".join(data for _, data in offered.console.since(internal_id, query["since"]))}
+        return {"logs": "".join(message.text for message in offered.console.since(internal_id, query["since"]))}
     return {"logs": offered.console.tail(internal_id, query["lines"])}
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from app.sockets.notice import START, Notice, Place
 from app.sockets.state import state_message
 from fleet import messages
-from fleet.console import Console, decode_message
+from fleet.console import Console, Output, decode_message, left_out_notice
 from fleet.keys import console_channel, feed_channel
 from fleet.repositories.containers import ContainerRepository
 
@@ -57,7 +57,7 @@ class ConsoleSource:
 
     def decode(self, payload: bytes) -> Notice:
         """A message of the channel."""
-        return _output(*decode_message(payload))
+        return _output(decode_message(payload))
 
     def follows(self, last: Place, following: Place, /) -> bool:
         """The seq rises by one, except for the very first."""
@@ -69,11 +69,11 @@ class ConsoleSource:
 
     def after(self, container_id: str, place: Place) -> Iterator[Notice]:
         """History after a seq."""
-        for seq, data in self._console.since(container_id, place[0]):
-            if not self.follows(place, (seq, 0)):
-                yield _gap(place[0] + 1, seq - 1)
-            yield _output(seq, data)
-            place = (seq, 0)
+        for output in self._console.since(container_id, place[0]):
+            if not self.follows(place, (output.seq, 0)):
+                yield _gap(place[0] + 1, output.seq - 1)
+            yield _output(output)
+            place = (output.seq, 0)
 
     def lost(self, place: Place, goal: Place, /) -> Notice | None:
         """Everything between was dropped from history already."""
@@ -131,8 +131,11 @@ def _entry_id(place: Place) -> str:
     return f"{place[0]}-{place[1]}"
 
 
-def _output(seq: int, data: str) -> Notice:
-    return Notice((seq, 0), messages.console(data, seq), data)
+def _output(output: Output) -> Notice:
+    place = (output.seq, 0)
+    if output.left_out:
+        return Notice(place, messages.daemon(f"{left_out_notice(output.left_out)}.", output.seq))
+    return Notice(place, messages.console(output.data, output.seq), output.data)
 
 
 def _gap(first: int, last: int) -> Notice:

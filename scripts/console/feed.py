@@ -105,8 +105,7 @@ class Feed:
                 connection.sock.close()
 
     def _take(self, event: Event) -> None:
-        if event["event"] == "console":
-            self._since = event["seq"]
+        self._since = event.get("seq", self._since)
         self._show(event)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleet import messages
+from fleet.console import Append
 from fleet.lifecycle import Action, State
 from fleet.repositories.jobs import new_job
 from tests.sockets.conftest import NODE, Api
@@ -119,6 +120,22 @@ def test_a_gap_is_named_exactly(api: Api, name: str) -> None:
         lost = f"Console output {first + 1} to {oldest - 1} is lost: history reaches back no further."
         assert daemon_messages(socket) == [lost]
         assert [seq for seq, _ in outputs(socket)] == list(range(oldest, seqs[-1] + 2))
+
+
+def test_lines_left_out_are_told_at_their_place_live_and_again(api: Api, name: str) -> None:
+    before = api.print(name, "one")
+    with api.socket(name) as live:
+        live.wait_for_state("installed")
+        at = api.console.position(name, "engine")
+        api.console.append([Append(name, "engine", at, "x", b"a\nb\nc\n", left_out=True)])
+        api.print(name, "two")
+        live.wait_for_console("two")
+        with api.socket(name, since=before) as later:
+            later.wait_for_console("two")
+        for events in (live, later):
+            told = [(event["event"], event["data"].split(":")[0]) for event in events.events[-2:]]
+            assert told == [("daemon_message", "3 lines were left out"), ("console", "two\n")]
+            assert events.events[-2]["seq"] == before + 1
 
 
 def test_each_output_is_repeated_for_a_client_that_asks_for_it(api: Api, name: str) -> None:

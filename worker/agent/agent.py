@@ -73,7 +73,8 @@ class Agent:
         orders = Orders(stores.record, stores.blocking)
         self._store = store = known_store_of(settings, runtime, self._containers, volumes, nodes)
 
-        self.consoles = Consoles(Console(stores.stream_bytes, settings.console_history_kb), self._tell_gap)
+        console = Console(stores.stream_bytes, settings.console_history_kb)
+        self.consoles = Consoles(console, self._tell_gap, settings.console_lines_per_second)
         self.starts = Starts(self._containers)
         self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)

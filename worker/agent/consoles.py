@@ -53,8 +53,9 @@ class _Followed:
 class Consoles:
     """Follows logs. All methods may be called from any thread; `run` is the thread's own."""
 
-    def __init__(self, console: Console, on_gap: Callable[[str], None]) -> None:
+    def __init__(self, console: Console, on_gap: Callable[[str], None], lines_per_second: int = 0) -> None:
         self._console = console
+        self._lines_per_second = lines_per_second
         self._on_gap = on_gap
         self._watch = FolderWatch()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -63,6 +64,7 @@ class Consoles:
         self._folders: dict[Path, _Followed] = {}
         self._outage = Outage("the stream store")
         self._next_send = 0.0
+        self._next_owed = 0.0
 
     def follow(self, container_id: str, engine_id: str, path: Path) -> None:
         """Pass on what this engine container writes, from where its console stands; fine when that is done already."""
@@ -105,6 +107,7 @@ class Consoles:
             ready = select.select([self._watch.fileno(), self._wake], [], [], 0 if busy else _IDLE_SECONDS)[0]
             if ready:
                 self._take_notice()
+            self._remember_owed()
 
     def _take_notice(self) -> None:
         with self._lock:
@@ -113,6 +116,16 @@ class Consoles:
             for folder in self._watch.changed():
                 if folder in self._folders:
                     self._folders[folder].written = True
+
+    def _remember_owed(self) -> None:
+        """Once in a while, look again at what owes its watchers a notice."""
+        if time.monotonic() < self._next_owed:
+            return
+        self._next_owed = time.monotonic() + _IDLE_SECONDS
+        with self._lock:
+            for followed in self._followed.values():
+                if followed.transfer and followed.transfer.owes_notice:
+                    followed.written = True
 
     def _round(self, stop: threading.Event) -> bool:
         """Read and send once; whether there may be more to do at once."""
@@ -170,7 +183,7 @@ class Consoles:
     def _begin(self, followed: _Followed) -> Transfer:
         self._watch.add(readable_log(str(followed.path)).parent)
         position = self._console.position(followed.container_id, followed.engine_id)
-        return Transfer(followed.container_id, followed.engine_id, followed.path, position)
+        return Transfer(followed.container_id, followed.engine_id, followed.path, position, self._lines_per_second)
 
     def _send(self, parts: Iterator[tuple[_Followed, list[Append]]]) -> int:
         """Append everything in one round trip; answers how many bytes that were."""

@@ -47,7 +47,8 @@ def relay(
     position = _retried(lambda: console.position(container_id, engine_id), should_stop)
     if position is None:
         return b""
-    with closing(Transfer(container_id, engine_id, path, position)) as transfer, closing(FolderWatch()) as watch:
+    transfer = Transfer(container_id, engine_id, path, position, settings.console_lines_per_second)
+    with closing(transfer), closing(FolderWatch()) as watch:
         watch.add(path.parent)
         return _pump(console, transfer, watch, _End(settings, engine_id), should_stop)
 

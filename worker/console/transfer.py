@@ -10,19 +10,23 @@ from fleet.console import Append
 from worker.console.lines import Lines, Message
 from worker.console.log_file import LogFile
 from worker.console.position import read_position
+from worker.console.throttle import Throttle
 
 
 class Transfer:
     """One log on its way. `collect`, send with Console.append, then `settle`; after a failed send just collect again.
 
     Nothing is lost or doubled whatever happens in between: what was not settled is collected again, and the
-    console takes only what follows the position it knows.
+    console takes only what follows the position it knows. What is printed faster than `lines_per_second` (0 is no
+    limit) is counted instead; while the number has not been told, `owes_notice` is set and `collect` should be called.
     """
 
-    def __init__(self, container_id: str, engine_id: str, path: Path, position: str) -> None:
+    def __init__(self, container_id: str, engine_id: str, path: Path, position: str, lines_per_second: int = 0) -> None:
         self.container_id = container_id
         self.engine_id = engine_id
         self._path = path
+        self._throttle = Throttle(lines_per_second)
+        self._is_throttled = lines_per_second > 0
         self._unsettled: deque[Append] = deque()
         self._stand_at(position)
 
@@ -37,6 +41,8 @@ class Transfer:
             if not entries:
                 self._add(self._lines.end() if ended else ())
                 break
+        if not self._unsettled and self.owes_notice and (ended or not self._throttle.is_shut):
+            self._append(b"", self._position)
         return list(self._unsettled)
 
     def settle(self, position: str) -> None:
@@ -61,9 +67,13 @@ class Transfer:
         start = read_position(position)
         self._log = LogFile(self._path, start)
         self._lines = Lines(start)
+        self.owes_notice = self._is_throttled  # an earlier reader may have left something out
 
     def _add(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            after = str(message.after)
-            self._unsettled.append(Append(self.container_id, self.engine_id, self._position, after, message.data))
-            self._position = after
+            self._append(message.data, str(message.after), left_out=not self._throttle.admits(message.data))
+
+    def _append(self, data: bytes, after: str, *, left_out: bool = False) -> None:
+        self._unsettled.append(Append(self.container_id, self.engine_id, self._position, after, data, left_out))
+        self._position = after
+        self.owes_notice = left_out
