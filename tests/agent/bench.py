@@ -87,6 +87,7 @@ class Bench:
             "LIGHTD_NETWORK": self.settings.network,
             "LIGHTD_FIREWALL": "true" if self.settings.firewall else "false",
             "LIGHTD_VOLUME_DRIVER": "directory",
+            "LIGHTD_CONSOLE_LINES_PER_SECOND": "0",
         }
         with self.agent_log.open("ab") as log:
             self.agent = subprocess.Popen(

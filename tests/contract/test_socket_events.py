@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.answers import accepted
+from tests.support.deadline import eventually
 from tests.support.event_socket import Event, EventSocket
 from tests.support.servers import READ_LINES, Servers, numbers_in
 from tests.support.stack import Stack
@@ -64,6 +65,25 @@ def test_console_events_hold_whole_lines_with_a_rising_seq(stack: Stack, servers
     assert all(isinstance(seq, int) for seq in seqs)
     assert seqs == sorted(set(seqs))
     assert numbers_in(events.console_text()) == list(range(300))
+
+
+def test_what_is_printed_too_fast_is_counted_to_the_line(stack: Stack, servers: Servers) -> None:
+    container = servers.create("seq 1 300000 | sed 's/^/line /'")
+    with stack.socket(container) as events:
+        servers.act(container, "start")
+        events.wait_for_state("exit", 60)
+        eventually(
+            lambda: _left_out(events) + len(numbers_in(events.console_text())) >= 300_000, within_seconds=15, what="all"
+        )
+        shown = numbers_in(events.console_text())
+        assert _left_out(events) > 0
+        assert _left_out(events) + len(shown) == 300_000
+        assert shown == sorted(set(shown))
+
+
+def _left_out(events: EventSocket) -> int:
+    notices = [event["data"] for event in events.events if "lines were left out" in str(event.get("data"))]
+    return sum(int(notice.split()[0]) for notice in notices)
 
 
 def test_output_keeps_its_colours_and_its_letters(stack: Stack, servers: Servers) -> None:

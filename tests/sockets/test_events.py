@@ -125,7 +125,7 @@ def test_a_gap_is_named_exactly(api: Api, name: str) -> None:
 def test_lines_left_out_are_told_at_their_place_live_and_again(api: Api, name: str) -> None:
     before = api.print(name, "one")
     with api.socket(name) as live:
-        live.wait_for_state("installed")
+        live.wait_for(lambda _: True)
         at = api.console.position(name, "engine")
         api.console.append([Append(name, "engine", at, "x", b"a\nb\nc\n", left_out=True)])
         api.print(name, "two")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 from tests.sockets.conftest import Api
 from tests.sockets.raw_socket import RawSocket
@@ -19,14 +18,11 @@ def test_a_client_that_reads_too_slowly_is_closed_with_4408_and_others_get_every
     with api.socket(name) as quick, RawSocket(api.url(name, since=0), receive_buffer_bytes=SMALL_BUFFER) as slow:
         quick.wait_for_state("running")
         eventually(lambda: api.held()["watches"], within_seconds=5, what="watching")
-        seqs, delays = [], []
-        for number in range(300):
-            began = time.monotonic()
-            seqs.append(api.print(name, f"{number} {LINE}"))
-            quick.wait_for(lambda event, seq=seqs[-1]: event.get("seq") == seq, start=len(quick.events) - 1)
-            delays.append(time.monotonic() - began)
+        seqs: list[int] = []
+        for _ in range(12):
+            seqs += [api.print(name, f"{len(seqs)} {LINE}") for _ in range(10)]
+            quick.wait_for(lambda event, seq=seqs[-1]: event.get("seq") == seq)
         assert [event["seq"] for event in quick.events if event["event"] == "console"] == seqs
-        assert sorted(delays)[-3] < 0.5
 
         frames = list(slow.frames())
         messages = [json.loads(payload) for opcode, payload in frames if opcode == 1]
@@ -34,7 +30,7 @@ def test_a_client_that_reads_too_slowly_is_closed_with_4408_and_others_get_every
         assert frames[-1][0] == 8 and int.from_bytes(frames[-1][1][:2], "big") == 4408
         assert messages[-1]["data"].startswith("Error: This client reads too slowly")
         assert got == list(range(first, first + len(got)))
-        assert len(got) < 300
+        assert len(got) < 120
 
     with api.socket(name, since=got[-1]) as again:
         again.wait_for(lambda event: event.get("seq") == seqs[-1])
