@@ -37,5 +37,6 @@ for name, value in pairs(told) do redis.call('HSET', K.container(id), name, valu
 redis.call('ZADD', K.containers(), 0, id)
 redis.call('SADD', K.volume_users(told.volume_id), id)
 if told.restart_at then redis.call('ZADD', K.restarts(told.node), told.restart_at, id) end
+note(id, 'recovered', {state = told.state})
 emit(id, request.messages)
 return {'ok', known[1] and 'replaced' or 'new'}

@@ -31,7 +31,10 @@ end
 if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
 if guard.after_run and record[4] and record[4] >= guard.after_run then return refuse('run') end
 if guard.restart_due then
-  if not record[7] then return refuse('not_due') end
+  if not record[7] then
+    redis.call('ZREM', K.restarts(request.node or node), id) -- left by a record that was replaced
+    return refuse('not_due')
+  end
   if current and is_open(current) then return refuse('busy', current) end
 end
 

@@ -222,6 +222,14 @@ def test_what_is_due_in_another_store_waits(site: Site) -> None:
     assert site.container("a").state is State.READY and open_jobs(site) == []
 
 
+def test_what_a_replaced_record_left_is_forgotten(site: Site) -> None:
+    site.ready("a")
+    site.redis.zadd(key("restarts", NODE), {"a": time.time() - 1})
+    agent(site).start_due()
+    assert delay(site) is None
+    assert open_jobs(site) == []
+
+
 def test_while_somebody_is_at_work_on_the_container_the_start_waits(site: Site) -> None:
     site.running("a", restart_policy="always")
     crash(site)
