@@ -119,7 +119,10 @@ class Settings:
         "LIGHTD_PULL_PRIVATE", False, "Let a pull from a URL reach addresses that are not on the public internet."
     )
     disk_floor_mb: int = _setting(
-        "LIGHTD_DISK_FLOOR_MB", 512, "Free disk space below which no volume is made and no sparse one grows."
+        "LIGHTD_DISK_FLOOR_MB",
+        512,
+        "Free disk space below which no volume is made; with sparse volumes also below which none grows, is written to "
+        "or has a container started on it.",
     )
     container_user: str = _setting(
         "LIGHTD_CONTAINER_USER", "1000:1000", "`uid:gid` that containers run as and that owns their files."

@@ -37,7 +37,7 @@ class _OpenHow(ctypes.Structure):
 class Root:
     """An open volume: the descriptor of its root folder, who owns what is made in it, how much more fits.
 
-    `room` is None where the kernel enforces the volume's size.
+    `room` is None where the kernel alone tells in time what does not fit.
     """
 
     fd: int

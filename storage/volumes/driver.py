@@ -63,4 +63,4 @@ class QuotaDriver(Protocol):
         """Finish a resize that a crash interrupted; the size in MB that the volume has now. It is mounted already."""
 
     def room(self, volume_id: str, size_mb: int) -> Room | None:
-        """What this process must count while writing; None when the kernel does it."""
+        """What this process must count while writing; None when the kernel does all of it."""

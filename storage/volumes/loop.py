@@ -23,6 +23,7 @@ from storage.volumes.mounts import (
     unmount,
     wait_until_dead,
 )
+from storage.volumes.sparse import HostRoom, is_sparse
 
 # What an empty sparse image takes, for the check of the disk floor.
 _EMPTY_IMAGE_BYTES = 32 * MEBIBYTE
@@ -107,8 +108,8 @@ class LoopDriver:
         return image_path(self._settings, volume_id).stat().st_size // MEBIBYTE
 
     def room(self, volume_id: str, size_mb: int) -> Room | None:  # noqa: ARG002 (nothing to count)
-        """None: the kernel counts."""
-        return None
+        """None where the kernel counts; a sparse image is limited by the host's own disk too."""
+        return HostRoom(self._settings, volume_id) if is_sparse(image_path(self._settings, volume_id)) else None
 
     def _format(self, image: Path) -> None:
         uid, gid = self._settings.owner

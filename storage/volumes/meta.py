@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from fleet.errors import Unavailable
 from fleet.settings import Settings
@@ -39,15 +41,24 @@ def read_meta(settings: Settings, volume_id: str) -> VolumeMeta | None:
 
 
 def write_meta(settings: Settings, meta: VolumeMeta) -> None:
-    """Replace a volume's file at once, and make sure it is on disk."""
+    """Replace a volume's file at once, and make sure it is on disk.
+
+    On a full disk, where a volume must still be deletable, an existing file is changed in place: it has its block.
+    """
     path = meta_path(settings, meta.volume_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(_UNWRITTEN)
-    with fresh.open("w") as file:
-        json.dump(asdict(meta), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    text = json.dumps(asdict(meta), indent=1)
+    try:
+        with fresh.open("w") as file:
+            _write_through(file, text)
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC or not path.exists():
+            raise
+        with path.open("r+") as file:
+            _write_through(file, text)
     _sync_folder(path.parent)
 
 
@@ -72,6 +83,13 @@ def begun_volumes(settings: Settings) -> list[str]:
     """The ids of all volumes that have a file, one that was being written, or a lock: also what a crash left of one."""
     metas = (volumes_folder(settings) / ".meta").glob("*")
     return sorted({path.stem for path in metas} | set(locked_volumes(settings)))
+
+
+def _write_through(file: TextIO, text: str) -> None:
+    file.write(text)
+    file.truncate()
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from fleet.store import Stores
 from storage.volumes import Volumes
 from worker.agent.alignment import Alignment
 from worker.agent.consoles import Consoles
+from worker.agent.disk_guard import DiskGuard
 from worker.agent.duty import OUTAGES, keep_doing
 from worker.agent.events import EngineEvent, EngineEvents
 from worker.agent.exits import Exits
@@ -79,7 +80,8 @@ class Agent:
         self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         disks = Volumes(settings)
-        self.space = Space(self._containers, disks, self.consoles.followed)
+        self.disk_guard = DiskGuard(settings, self._containers, disks, self.consoles.followed)
+        self.space = Space(self._containers, disks, self.consoles.followed, lambda: self.disk_guard.engaged)
         self.sampler = Sampler(StatsStore(stores.stream_bytes), self.space.used_bytes)
         self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits, self.sampler)
         strays = Strays(settings, runtime, self._containers, store)
@@ -119,6 +121,8 @@ class Agent:
         ]
         if self._settings.image_prune_hours:
             duties.append(("images", self.pruning.prune, _IMAGE_SECONDS))
+        if self._settings.volume_allocation == "sparse":
+            duties.append(("host disk", lambda: self.disk_guard.run(stop), 0))
         for name, step, every_seconds in duties:
             arguments = (name, step, stop, every_seconds)
             threading.Thread(target=keep_doing, args=arguments, name=name, daemon=True).start()

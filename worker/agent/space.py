@@ -30,12 +30,22 @@ class _Watched:
 
 
 class Space:
-    """Measures the volumes of running containers. `running` answers the ids of those; nobody else costs anything."""
+    """Measures the volumes of running containers. `running` answers the ids of those; nobody else costs anything.
 
-    def __init__(self, containers: ContainerRepository, volumes: Volumes, running: Callable[[], Iterable[str]]) -> None:
+    While `closed` all volumes are filled up on purpose, and say nothing about themselves.
+    """
+
+    def __init__(
+        self,
+        containers: ContainerRepository,
+        volumes: Volumes,
+        running: Callable[[], Iterable[str]],
+        closed: Callable[[], bool],
+    ) -> None:
         self._containers = containers
         self._volumes = volumes
         self._running = running
+        self._closed = closed
         self._watched: dict[str, _Watched] = {}
 
     def look(self) -> None:
@@ -49,7 +59,7 @@ class Space:
             except NotFound:  # its record was just deleted, and its console soon ends
                 continue
         for container_id, watched in self._watched.items():
-            if time.monotonic() >= watched.next_look:
+            if time.monotonic() >= watched.next_look and not self._closed():
                 self._measure(container_id, watched)
 
     def used_bytes(self, container_id: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet import messages
 from fleet.errors import NotFound
 from fleet.lifecycle import Action, InstallState, State
+from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
 from worker.operations.handover import hand_over
@@ -79,6 +80,7 @@ def _steps(work: Work) -> list[Step]:
 
 
 def _pull(work: Work) -> None:
+    check_host_room(work.host.settings, work.container.volume_id)
     runtime, image = work.host.runtime, work.spec.image
     is_there = runtime.has_image(image)
     if work.spec.pull_policy == "always" or not is_there:

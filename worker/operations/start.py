@@ -8,6 +8,7 @@ from fleet import messages
 from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import State
 from fleet.repositories.containers import Superseded
+from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
 from worker.operations.install import create_server
@@ -31,6 +32,7 @@ def start_process(work: Work, announcement: str) -> None:
     # The engine follows links at every start, and a container that may write there can have made some since the last.
     allowed_mounts(work.host.settings, work.spec.mount)
     work.host.volumes.ensure_mounted(work.container.volume_id)
+    check_host_room(work.host.settings, work.container.volume_id)
     write_entrypoint(work.host.data_folder(work.name), work.spec)
     seen = _started(work)
     told = [messages.daemon(announcement)]
