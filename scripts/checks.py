@@ -15,6 +15,7 @@ import docker
 from fleet.settings import Settings
 from scripts import engine
 from scripts.failure import Failure
+from scripts.known_weaknesses import KnownWeaknesses
 from scripts.packages import install_missing
 from scripts.remains import RUN_VARIABLE, Remains
 from scripts.up import CHECKOUT
@@ -34,10 +35,12 @@ PROGRAMS = {
     "zip": "zip",
     "zstd": "zstd",
 }
+_OURS = ("app", "celery_app.py", "fleet", "scripts", "storage", "worker", "wsgi.py")
 _STATIC_CHECKS = (
     ("format", ("ruff", "format", "--check", ".")),
     ("lint", ("ruff", "check", ".")),
     ("types", ("mypy",)),
+    ("weak code", ("bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", *_OURS)),
 )
 
 
@@ -64,11 +67,13 @@ def check(settings: Settings, *, everything: bool, pytest_arguments: tuple[str, 
 def _static_checks() -> list[str]:
     """Names of the checks that failed."""
     failed = []
+    weaknesses = KnownWeaknesses()
     for name, command in _STATIC_CHECKS:
         click.secho(f"== {name}", bold=True)
         if subprocess.run([sys.executable, "-m", *command], cwd=CHECKOUT).returncode != 0:
             failed.append(name)
-    return failed
+    click.secho("== weak packages", bold=True)
+    return failed if weaknesses.passed() else [*failed, "weak packages"]
 
 
 def _tests(settings: Settings, everything: bool, arguments: tuple[str, ...]) -> tuple[int, list[str]]:
