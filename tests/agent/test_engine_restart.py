@@ -49,19 +49,37 @@ def bench(second: OwnEngine, store: Client, store_url: str, tmp_path: Path) -> I
             print(made.log_text())
 
 
-def test_an_engines_restart_is_followed_by_the_start_of_those_who_always_run(bench: Bench, second: OwnEngine) -> None:
-    for name, policy in (("always", "always"), ("stopped", "always"), ("never", "no")):
-        bench.install(name, "trap 'exit 0' TERM; while true; do sleep 0.1; done", restart_policy=policy)
+_TIDY = "trap 'exit 0' TERM; echo up; while true; do sleep 0.1; done"
+_PLAIN = "echo up; sleep 600"
+_SERVERS = {
+    "always": ("always", _TIDY),
+    "crashed": ("on-crash", _PLAIN),
+    "tidy": ("on-crash", _TIDY),
+    "never": ("no", _PLAIN),
+    "stopped": ("always", _PLAIN),
+}
+
+
+def await_another_run(bench: Bench, name: str, first: str | None) -> None:
+    eventually(lambda: bench.record(name).run != first, within_seconds=60, what=f"another run of {name}")
+    bench.await_state(name, State.RUNNING, within_seconds=60)
+
+
+def test_an_engines_restart_is_followed_by_the_starts_that_the_policies_ask_for(
+    bench: Bench, second: OwnEngine
+) -> None:
+    for name, (policy, command) in _SERVERS.items():
+        bench.install(name, command, restart_policy=policy, start_pattern="up")
         bench.do(name, Action.START)
-        bench.await_state(name, State.RUNNING)
-    first = bench.record("always").run
+        bench.await_state(name, State.RUNNING, within_seconds=60)
+    first = {name: bench.record(name).run for name in _SERVERS}
     assert bench.await_end(bench.do("stopped", Action.STOP), within_seconds=60).state == "done"
     bench.work()
     second.stop()
     second.start()
-    eventually(lambda: bench.record("always").run != first, within_seconds=60, what="another run")
-    bench.await_state("always", State.RUNNING, within_seconds=60)
-    for name in ("stopped", "never"):
+    for name in ("always", "crashed"):
+        await_another_run(bench, name, first[name])
+    for name in ("tidy", "never", "stopped"):
         assert bench.await_state(name, State.READY, within_seconds=60).restart_at is None
 
 
