@@ -35,6 +35,8 @@ class Action(StrEnum):
     KILL = "kill"
     RESTART = "restart"
     REINSTALL = "reinstall"
+    REBIND = "rebind-network"
+    REPAIR = "repair"
     DELETE = "delete"
 
 
@@ -56,6 +58,8 @@ MOVES: dict[Action, dict[State, State]] = {
         State.RUNNING: State.STOPPING,
     },
     Action.REINSTALL: {State.READY: State.INSTALLING, State.FAILED: State.INSTALLING},
+    Action.REBIND: {state: state for state in (State.READY, State.STARTING, State.RUNNING)},
+    Action.REPAIR: {state: state for state in State if state is not State.INSTALLING},
     Action.DELETE: {state: state for state in State},
 }
 """For each action: the states it may be asked in, and the state it leads to at once."""

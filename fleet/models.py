@@ -70,6 +70,8 @@ class Container:
     """One container's record. Runs are named by their start in nanoseconds since 1970, as 20 digits.
 
     `restart_at` is when the policy starts it again (unix seconds), `restarts` how often it did so in a row.
+    `next_ports` are held beside `ports` while a rebinding is under way. `own_image`: its last install left a private
+    image, without which it cannot be made again.
     """
 
     internal_id: str
@@ -91,6 +93,8 @@ class Container:
     deleting: bool = False
     restart_at: float | None = None
     restarts: int = 0
+    next_ports: tuple[PortBinding, ...] | None = None
+    own_image: bool = False
 
     def is_in_run(self, run: str) -> bool:
         """Whether this run goes on. A state may run ahead of the engine: then its run has not begun."""

@@ -10,7 +10,7 @@ from typing import Any
 from fleet.keys import lua_functions
 from fleet.store import Client
 
-_SHARED = ("prelude", "restarts")
+_SHARED = ("prelude", "ports", "restarts")
 
 
 @cache

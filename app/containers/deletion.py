@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from app.containers.power import request_action
+from app.containers.power import PATIENCE_SECONDS, request_action
 from app.services import Services
 from fleet.errors import Conflict, NodeTimeout, Unavailable
 from fleet.lifecycle import Action
-
-_PATIENCE_SECONDS = 25.0
 
 
 def delete_container(services: Services, container_id: str) -> str | None:
@@ -17,7 +15,7 @@ def delete_container(services: Services, container_id: str) -> str | None:
     """
     job_id = request_action(services, container_id, Action.DELETE, deleting=True)
     try:
-        job = services.jobs.wait(job_id, _PATIENCE_SECONDS)
+        job = services.jobs.wait(job_id, PATIENCE_SECONDS)
     except NodeTimeout:
         return job_id
     if job.state == "failed":

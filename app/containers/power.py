@@ -12,6 +12,9 @@ from fleet.lifecycle import Action
 from fleet.models import Container, Job
 from fleet.repositories.jobs import new_job
 
+PATIENCE_SECONDS = 25.0
+"""How long a call waits for the end of its job before it answers with the job instead."""
+
 _log = structlog.get_logger()
 
 
@@ -29,6 +32,8 @@ DEEDS = {
     Action.RESTART: Deed("quick", "Container restart initiated"),
     Action.KILL: Deed("agent", "Container kill initiated"),
     Action.REINSTALL: Deed("long", "Container reinstall started"),
+    Action.REBIND: Deed("quick", "Network rebinding started"),
+    Action.REPAIR: Deed("quick", "Container repair started"),
     Action.DELETE: Deed("quick", "Container deletion started"),
 }
 

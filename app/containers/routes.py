@@ -12,6 +12,8 @@ from flask import Response
 from app.containers.creation import create_container
 from app.containers.deletion import delete_container
 from app.containers.power import DEEDS, begin_action, request_action
+from app.containers.rebinding import rebind_network
+from app.containers.repair import repair_container
 from app.containers.schemas import (
     ActionStarted,
     ContainerPage,
@@ -22,7 +24,9 @@ from app.containers.schemas import (
     Logs,
     LogsQuery,
     NewContainer,
+    Rebinding,
     Reinstall,
+    Repair,
 )
 from app.containers.view import listed_container, shown_container
 from app.idempotency import repeatable
@@ -99,6 +103,26 @@ def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, A
     if services().containers.get(internal_id).spec != spec:
         raise Conflict("Another reinstall is under way; wait for it or kill it.", code="reinstall_under_way")
     return _started(Action.REINSTALL, internal_id, job_id)
+
+
+@blueprint.route("/containers/<internal_id>/rebind-network", methods=["POST"])
+@blueprint.arguments(Rebinding)
+@blueprint.response(200, ActionStarted)
+def rebind_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """Give the container other ports; one that runs is restarted for it, its file system stays."""
+    return _started(Action.REBIND, internal_id, rebind_network(services(), internal_id, wanted["ports"]))
+
+
+@blueprint.route("/containers/<internal_id>/repair", methods=["POST"])
+@blueprint.response(200, Repair)
+@blueprint.alt_response(202, schema=Repair, description="It takes longer; see the job.", success=True)
+def post_repair(internal_id: str) -> tuple[dict[str, Any], int]:
+    """Compare the container with its engine, mend what is safe, and tell what was done."""
+    job_id, found = repair_container(services(), internal_id)
+    if found is None:
+        return {**_started(Action.REPAIR, internal_id, job_id), "state": "running"}, 202
+    message = "Container repaired" if found.get("repaired") else "Nothing was to be repaired"
+    return {**_started(Action.REPAIR, internal_id, job_id), "message": message, **found}, 200
 
 
 @blueprint.route("/containers/<internal_id>/logs")

@@ -75,6 +75,14 @@ class Reinstall(Schema):
     install_script = Text(allow_none=True, max_bytes=_LONGEST_SCRIPT_BYTES)
 
 
+class Rebinding(Schema):
+    """The ports that a container has from now on, instead of those it had."""
+
+    ports = fields.List(
+        fields.Nested(WantedPort), required=True, validate=[validate.Length(max=_MOST_PORTS), require_distinct]
+    )
+
+
 class ContainerQuery(PageQuery):
     """Which containers to list."""
 
@@ -118,6 +126,14 @@ class Deletion(Schema):
     message = fields.String()
     job_id = fields.String()
     state = fields.String()
+
+
+class Repair(ActionStarted):
+    """What was found and mended, or that this takes longer."""
+
+    state = fields.String()
+    repaired = fields.List(fields.String(), metadata={"description": "What was done, in sentences."})
+    remaining = fields.List(fields.String(), metadata={"description": "What somebody has to do."})
 
 
 class Logs(Schema):

@@ -1,7 +1,7 @@
 -- A run of a container's process has ended. Invariant: each run ends once, with one entry among the ends and in the
--- history; whoever waited for this end (stop, kill, restart) goes on in the same step, a start overtaken by it is over,
--- and the policy's next start is due.
--- Returns {'ok', job} with the job to enqueue again, when a restart goes on; else {'ok', ''}.
+-- history; whoever waited for this end (stop, kill, restart, rebinding) goes on in the same step, a start overtaken by it
+-- is over, and the policy's next start is due.
+-- Returns {'ok', job} with the job to enqueue again, when a restart or a rebinding goes on; else {'ok', ''}.
 local KEPT_ENDS = 20
 
 local request = cjson.decode(ARGV[1])
@@ -17,11 +17,14 @@ if record[4] and record[4] >= guard.after_run then return refuse('run') end
 local open = job and is_open(job)
 local work = open and redis.call('HMGET', K.job(job), 'kind', 'step') or {}
 local kind, step = work[1], work[2]
-local goes_on = kind == 'restart' and step ~= 'start'
+local cancelled = open and redis.call('HGET', K.job(job), 'cancel') == '1'
+local rebinds = kind == 'rebind-network' and (step == 'stop' or step == 'waiting')
+local goes_on = rebinds or (kind == 'restart' and step ~= 'start')
 local asked = goes_on or kind == 'stop' or kind == 'kill' or kind == 'delete'
 
 -- Who or what ended it: the job that asked for it, a limit, the process itself, or nobody knows.
 local function cause_of(ending)
+  if cancelled and UNINTERRUPTED[kind] then return 'kill' end
   if asked then return kind end
   if ending.oom_killed then return 'limit' end
   if not ending.exit_code then return 'unknown' end
@@ -63,14 +66,16 @@ emit(id, request.messages)
 if not open then return {'ok', ''} end
 
 if goes_on then
-  redis.call('HSET', K.container(id), 'state', 'starting')
-  note(id, 'state', {from = 'ready', to = 'starting'})
+  if not cancelled then
+    redis.call('HSET', K.container(id), 'state', 'starting')
+    note(id, 'state', {from = 'ready', to = 'starting'})
+  end
   redis.call('HDEL', K.job(job), 'waits')
   redis.call('HINCRBY', K.job(job), 'attempt', 1) -- a worker still on its first half may write nothing more
-  redis.call('HSET', K.job(job), 'state', 'queued', 'step', 'start')
+  redis.call('HSET', K.job(job), 'state', 'queued', 'step', rebinds and 'swap' or 'start')
   redis.call('ZREM', K.deadlines(request.node), job)
   redis.call('ZADD', K.jobs_open(request.node), request.at, job)
-  emit(id, request.restart_messages)
+  if not cancelled then emit(id, request.restart_messages) end
   return {'ok', job}
 end
 if kind == 'start' or kind == 'stop' or kind == 'kill' or kind == 'restart' then

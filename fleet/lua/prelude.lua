@@ -76,47 +76,8 @@ local function supersede(job, at)
   end
 end
 
--- The pool's names of the ports in a container's record.
-local function members_of(ports)
-  local members = {}
-  for _, binding in ipairs(cjson.decode(ports)) do
-    members[#members + 1] = binding.ip .. '|' .. string.format('%d', binding.port) .. '|' .. binding.protocol
-  end
-  return members
-end
-
-local function family(ip) return ip:find(':', 1, true) and 6 or 4 end
-local function overlap(a, b)
-  if family(a) ~= family(b) then return false end
-  return a == b or a == '0.0.0.0' or a == '::' or b == '0.0.0.0' or b == '::'
-end
-
--- The address of the pool that has the same port and protocol as this port would take, if there is one.
-local function overlapping(port)
-  for _, ip in ipairs(redis.call('SMEMBERS', K.port_addresses(port.protocol, port.port))) do
-    if overlap(ip, port.ip) then return ip end
-  end
-end
-
-local function add_to_pool(port)
-  local number = string.format('%d', port.port)
-  local member = port.ip .. '|' .. number .. '|' .. port.protocol
-  redis.call('HSET', K.port(member), 'ip', port.ip, 'port', number, 'protocol', port.protocol,
-    'node', port.node or '', 'internal_id', '', 'in_use', '0')
-  redis.call('ZADD', K.ports(), 0, member)
-  redis.call('SADD', K.ports_free(port.protocol), member)
-  redis.call('SADD', K.port_addresses(port.protocol, number), port.ip)
-end
-
-local function take_port(member, id)
-  redis.call('HSET', K.port(member), 'internal_id', id, 'in_use', '1')
-  redis.call('SREM', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)
-end
-
-local function release_port(member)
-  redis.call('HSET', K.port(member), 'internal_id', '', 'in_use', '0')
-  redis.call('SADD', K.ports_free(redis.call('HGET', K.port(member), 'protocol')), member)
-end
+-- Work that no other action may interrupt, but a kill, which cancels it, and a deletion.
+local UNINTERRUPTED = {['rebind-network'] = true, repair = true}
 
 -- Every refusal says why in its first element; the caller makes the sentence.
 local function refuse(...) return {'refused', ...} end

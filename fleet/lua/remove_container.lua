@@ -6,6 +6,7 @@ if not record[1] then return refuse('missing') end
 if record[3] ~= guard.job or not is_open(guard.job) then return refuse('superseded', record[3] or '') end
 if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
 
+end_rebinding(id, false)
 for _, member in ipairs(members_of(record[2])) do
   if redis.call('HGET', K.port(member), 'internal_id') == id then release_port(member) end
 end

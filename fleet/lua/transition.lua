@@ -6,7 +6,8 @@
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
 --   guard.restart_due a start by policy is due, and nobody is at work on the container
 -- A container that failed holds no port: `free_ports` gives its ports back, `take_ports` takes all of them
--- again or changes nothing.
+-- again or changes nothing. A rebinding takes the ports it wants (`wishes`) beside those it has; at its end
+-- `rebound` says which it keeps.
 local request = cjson.decode(ARGV[1])
 local id, guard = request.id, request.guard
 local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'container_id', 'ended_run', 'deleting',
@@ -24,6 +25,13 @@ if guard.states then
   end
   if not allowed then return refuse('state', state) end
 end
+local doing = request.job and current and is_open(current) and redis.call('HGET', K.job(current), 'kind')
+if doing and request.job.kind ~= 'delete' and (UNINTERRUPTED[doing] or UNINTERRUPTED[request.job.kind]) then
+  if request.job.kind ~= 'kill' then return refuse('busy', doing, current) end
+  -- The job that is cancelled shows what became of the container.
+  request.aside, request.set, request.messages = true, nil, nil
+  request.job.aside, request.job.waits, request.job.deadline = '1', nil, nil
+end
 if guard.job then
   if current ~= guard.job or not is_open(guard.job) then return refuse('superseded', current or '') end
   if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
@@ -37,6 +45,15 @@ if guard.restart_due then
   end
   if current and is_open(current) then return refuse('busy', current) end
 end
+
+if request.wishes then
+  local bindings, reason, about = choose_ports(request.wishes, request.node, id)
+  if not bindings then return refuse(reason, about or '') end
+  take_ports(bindings, id)
+  redis.call('HSET', K.container(id), 'next_ports', encode_ports(bindings))
+end
+if request.rebound ~= nil then end_rebinding(id, request.rebound) end
+if request.rebound then note(id, 'ports', '{"ports":' .. redis.call('HGET', K.container(id), 'ports') .. '}') end
 
 local members = {}
 if request.take_ports or request.free_ports then members = members_of(redis.call('HGET', K.container(id), 'ports')) end

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fleet import messages
-from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PortNotInPool, PortTaken
+from fleet.errors import AlreadyExists, Conflict, Invalid, LightdError, NotFound, PortNotInPool, PortTaken
 from fleet.keys import key
 from fleet.lifecycle import ALIVE, MOVES, Action, InstallState, State, not_allowed
 from fleet.models import Container, Job, Limits, PortBinding, PortWish, Spec
@@ -76,20 +76,32 @@ class ContainerRepository:
         if answer[0] == "refused":
             raise _creation_error(container.internal_id, answer[1], answer[2:])
 
-    def begin(self, container: Container, action: Action, job: Job, **changes: Any) -> Job | str:
+    def begin(
+        self,
+        container: Container,
+        action: Action,
+        job: Job,
+        /,
+        *,
+        wishes: Sequence[PortWish] | None = None,
+        **changes: Any,
+    ) -> Job | str:
         """Move a container as `action` asks and open its job; the record, event and orders change together.
 
-        A reinstall takes the ports again that a failed install gave back.
-        Answers `job`, or the id of the equal job that is under way already.
+        A reinstall takes the ports again that a failed install gave back; a rebinding takes those of `wishes` beside
+        the ones that it has. Answers `job`, or the id of the job of this kind that is under way already.
         A stop or kill of one that waits for its policy's next start cancels that, and its job is done at once.
-        Raises ActionNotAllowed, PortTaken, PortNotInPool.
+        Raises ActionNotAllowed, Conflict while another job has the container, PortTaken, PortNotInPool.
         """
         for state in [container.state, *State]:
             if state is State.READY and action in (Action.STOP, Action.KILL) and self._cancel_restart(container, job):
                 return job
             if state not in MOVES[action]:
                 continue
-            answer = self._scripts.run("transition", _begin_request(container, action, state, job, changes))
+            request = _begin_request(container, action, state, job, changes)
+            if wishes is not None:
+                request["wishes"] = [asdict(wish) for wish in wishes]
+            answer = self._scripts.run("transition", request)
             if answer[0] == "same":
                 return answer[1]
             if answer[0] == "ok":
@@ -134,12 +146,15 @@ class ContainerRepository:
         after_run: str | None = None,
         wait_until: float | None = None,
         free_ports: bool = False,
+        rebound: bool | None = None,
+        result: dict[str, Any] | None = None,
         **changes: Any,
     ) -> None:
         """Change a record on behalf of a job; `finish` ends the job with that state in the same step.
 
-        `error` goes into job and record. `wait_until` parks the job until the process ends, SIGKILL follows at
-        that time. `free_ports` gives the container's ports back to the pool. Raises Superseded.
+        `error` goes into job and record, `result` into the job. `wait_until` parks the job until the process ends,
+        SIGKILL follows at that time. `free_ports` gives the container's ports back to the pool. `rebound` ends a
+        rebinding: the new ports take the place of the old ones, or are given back. Raises Superseded.
         """
         now = time.time()
         if error is not None:
@@ -153,9 +168,12 @@ class ContainerRepository:
             "messages": list(tell),
             "wait": wait_until,
             "free_ports": free_ports or None,
+            "rebound": rebound,
         }
         if finish:
             fields = {"state": finish, "finished_at": now, "error": error}
+            if result is not None:
+                fields["result"] = json.dumps(result)
             request["finish"] = {"job_id": job.job_id, "fields": fields}
         answer = self._scripts.run("transition", request)
         if answer[0] != "ok":
@@ -183,7 +201,7 @@ class ContainerRepository:
         return self._scripts.run("transition", request)[0] == "ok"
 
     def exited(self, container_id: str, node: str, engine_id: str, run: Run) -> tuple[bool, str]:
-        """The process has ended. Answers whether that was news, and the id of a restart that now goes on, or ''."""
+        """The process has ended. Answers whether that was news, and the id of a job that now goes on, or ''."""
         now = time.time()
         changes = {"ended_run": run.started, "exit_code": run.exit_code, "oom_killed": run.oom_killed}
         request = {
@@ -275,14 +293,21 @@ def _raise_refusal(answer: list[str]) -> None:
         raise NotFound("Container not found", code="container_not_found")
     if answer[1] == "deleting":
         raise Conflict("This container is being deleted.", code="being_deleted")
-    if answer[1] in ("pool", "taken"):
+    if answer[1] == "busy":
+        raise Conflict(f"A {answer[2]} of this container is under way; wait for job {answer[3]}.", code="busy")
+    if answer[1] in _PORT_REASONS:
         raise _port_error(answer[1], answer[2])
     raise Superseded(answer[1])
 
 
-def _port_error(reason: str, member: str) -> PortNotInPool | PortTaken:
+_PORT_REASONS = ("pool", "taken", "none")
+
+
+def _port_error(reason: str, member: str) -> LightdError:
     if reason == "pool":
         return PortNotInPool()
+    if reason == "none":
+        return Conflict(f"No free {member} port is left in the pool; add one.", code="no_port_free")
     ip, port, protocol = member.split("|")
     return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
 
@@ -297,10 +322,8 @@ def _creation_error(container_id: str, reason: str, about: list[str]) -> Excepti
         )
     if reason == "volume":
         return NotFound("Volume not found", code="volume_not_found")
-    if reason in ("pool", "taken"):
+    if reason in _PORT_REASONS:
         return _port_error(reason, about[0])
-    if reason == "none":
-        return Conflict(f"No free {about[0]} port is left in the pool; add one.", code="no_port_free")
     return Invalid(f"The container was refused: {reason}.")
 
 
@@ -329,7 +352,7 @@ def _fields(container: Container) -> dict[str, str]:
 
 def container_fields(container: Container) -> dict[str, str]:
     """A whole record as the store keeps it."""
-    kept = {name: getattr(container, name) for name in Container.__slots__ if name != "ports"}
+    kept = {name: getattr(container, name) for name in Container.__slots__ if name not in ("ports", "next_ports")}
     fields = {name: _text(value) for name, value in kept.items() if value not in (None, False)}
     return fields | {"ports": json.dumps([asdict(port) for port in container.ports])}
 
@@ -344,7 +367,7 @@ def container_from_fields(fields: dict[str, str]) -> Container:
         node=fields["node"],
         volume_id=fields["volume_id"],
         spec=Spec(**spec),
-        ports=tuple(PortBinding(**binding) for binding in json.loads(fields["ports"])),
+        ports=_bindings(fields["ports"]),
         state=State(fields["state"]),
         install_state=InstallState(fields["install_state"]),
         container_id=fields.get("container_id") or None,
@@ -359,4 +382,10 @@ def container_from_fields(fields: dict[str, str]) -> Container:
         deleting=fields.get("deleting") == "1",
         restart_at=float(fields["restart_at"]) if fields.get("restart_at") else None,
         restarts=int(fields.get("restarts") or 0),
+        next_ports=_bindings(fields["next_ports"]) if fields.get("next_ports") else None,
+        own_image=fields.get("own_image") == "1",
     )
+
+
+def _bindings(text: str) -> tuple[PortBinding, ...]:
+    return tuple(PortBinding(**binding) for binding in json.loads(text))

@@ -79,6 +79,10 @@ class Volumes:
         """The volume's folder, mounted; raises NotFound, Unavailable."""
         return self._mounted(self.get(volume_id))
 
+    def is_mounted(self, volume_id: str) -> bool:
+        """Whether the volume's folder can be used right now; raises NotFound."""
+        return self._driver(self.get(volume_id)).is_mounted(volume_id)
+
     @contextmanager
     def opened(self, volume_id: str) -> Iterator[Root]:
         """Hold a volume open for work on its files; raises NotFound."""

@@ -19,7 +19,7 @@ from fleet.settings import read_settings
 from tests.support.deadline import eventually
 from tests.support.images import BUSYBOX
 from tests.support.ports import free_port
-from worker.agent.firewall import Firewall
+from worker.firewall import Firewall
 from worker.runtime.docker import DockerRuntime
 
 pytestmark = pytest.mark.engine

@@ -227,7 +227,7 @@ def test_everyone_who_waits_for_a_deletion_is_told(api: Api, worker: Worker, off
 def test_a_deletion_that_takes_long_answers_with_its_job(
     api: Api, dispatched: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(deletion, "PATIENCE_SECONDS", 0.05)
     answer = api.delete("/containers/game")
     assert answer.status_code == 202
     job = dispatched[-1]
@@ -239,7 +239,7 @@ def test_a_deletion_that_takes_long_answers_with_its_job(
 def test_a_failed_deletion_says_why_and_can_be_repeated(
     api: Api, worker: Worker, dispatched: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(deletion, "PATIENCE_SECONDS", 0.05)
     api.delete("/containers/game")
     worker.fail("game", "The engine does not answer.")
     assert api.get(f"/jobs/{dispatched[-1].job_id}").json["state"] == "failed"

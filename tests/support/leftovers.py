@@ -9,7 +9,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from scripts.remains import is_ghost, loop_devices_below, mounts_below, of_node
-from worker.agent.firewall import Firewall
+from worker.firewall import Firewall
 
 
 def leftovers(engine: docker.DockerClient, node: str, data: Path) -> list[str]:

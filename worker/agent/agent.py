@@ -23,7 +23,6 @@ from worker.agent.disk_guard import DiskGuard
 from worker.agent.duty import OUTAGES, keep_doing
 from worker.agent.events import EngineEvent, EngineEvents
 from worker.agent.exits import Exits
-from worker.agent.firewall import Firewall
 from worker.agent.heartbeat import ANNOUNCE_SECONDS, BEAT_SECONDS, Heartbeat
 from worker.agent.inbox import Inbox
 from worker.agent.inputs import Inputs
@@ -39,6 +38,7 @@ from worker.agent.store_watch import StoreWatch
 from worker.agent.strays import Strays
 from worker.agent.sweeper import Sweeper
 from worker.agent.upkeep import UPKEEP_SECONDS, Upkeep
+from worker.firewall import Firewall
 from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
 from worker.second_copy import SecondCopy

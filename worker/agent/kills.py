@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from fleet import messages
 from fleet.errors import NotFound
 from fleet.lifecycle import ALIVE, Action, State
 from fleet.models import Container, Job
-from fleet.repositories.containers import ContainerRepository, Superseded
+from fleet.repositories.containers import ContainerRepository, Run, Superseded
 from fleet.repositories.jobs import JobRefused, JobRepository
 from worker.agent.exits import Exits
 from worker.operations.names import install_name, server_name
@@ -46,7 +48,7 @@ class Kills:
             self._finish_aside(job)
             return
         if job.job_id != record.job_id:
-            self._kill_cancelled_install(record)
+            self._kill_cancelled(record)
             self._finish_aside(job)
             return
         server_killed = self._runtime.signal(server_name(record.internal_id), _SIGKILL)
@@ -54,10 +56,11 @@ class Kills:
         if not server_killed and job.kind != Action.DELETE:
             self._settle(record, job)
 
-    def _kill_cancelled_install(self, record: Container) -> None:
-        """A kill of an install has cancelled it in the record; one that began later is not meant."""
+    def _kill_cancelled(self, record: Container) -> None:
+        """A kill of an install or a rebinding has cancelled it in the record; one that began later is not meant."""
         if record.job_id is not None and self._jobs.is_cancelled(record.job_id):
             self._runtime.signal(install_name(record.internal_id), _SIGKILL)
+            self._runtime.signal(server_name(record.internal_id), _SIGKILL)
 
     def _finish_aside(self, job: Job) -> None:
         """The container has another job, which has its own end, or is gone: this one is done now."""
@@ -72,6 +75,9 @@ class Kills:
         if found and not found.running and found.run > (record.ended_run or NEVER_RUN) and self._exits.settle(found):
             return
         if found and found.running:
+            return
+        if job.kind == Action.REBIND:
+            self._exits.record(record.internal_id, record.container_id or "", Run(f"{time.time_ns():020d}"))
             return
         state = State.READY if record.state in ALIVE else record.state
         tell = [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)]

@@ -8,7 +8,8 @@ from fleet.repositories.containers import ContainerRepository
 from worker.agent.alignment import Alignment
 from worker.agent.strays import Strays
 from worker.known_store import KnownStore
-from worker.runtime.base import ROLE_SERVER, Runtime
+from worker.operations.names import server_name
+from worker.runtime.base import Runtime
 
 _EVERY_SECONDS = 60.0
 
@@ -55,7 +56,7 @@ class Reconciler:
         if not self._store.is_known():
             return
         every = self._runtime.every(self._node)
-        servers = {found.container_id: found for found in every if found.role == ROLE_SERVER}
+        servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         for record in self._containers.of_node(self._node):
             found = servers.get(record.internal_id)
             if found is None:

@@ -11,6 +11,7 @@ from fleet.stats import StatsStore
 from fleet.store import connect
 from storage.volumes import Volumes
 from worker.console.relay import relay
+from worker.firewall import Firewall
 from worker.known_store import KnownStore
 from worker.operations.host import Host
 from worker.operations.run import Runner
@@ -34,5 +35,6 @@ def create_runner(settings: Settings) -> Runner:
         volumes=Volumes(settings),
         relay=relay,
         knows_store=KnownStore(nodes, settings.data).is_known,
+        firewall=Firewall(settings.network) if settings.firewall else None,
     )
     return Runner(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet import messages
 from worker.operations.container_folder import remove_folder
 from worker.operations.failure import Ending
-from worker.operations.names import install_name, private_image, server_name
+from worker.operations.names import install_name, next_name, private_image, probe_name, server_name
 from worker.operations.work import Work
 from worker.second_copy import SecondCopy
 
@@ -14,8 +14,8 @@ def delete(work: Work) -> None:
     """Remove engine containers, private image, scripts, console and stats, then the record; the volume stays."""
     host = work.host
     work.update(step="delete")
-    host.remove_from_engine(server_name(work.name))
-    host.remove_from_engine(install_name(work.name))
+    for named in (server_name, install_name, next_name, probe_name):
+        host.remove_from_engine(named(work.name))
     if work.spec.install_script:
         host.runtime.remove_image(private_image(work.name))
     remove_folder(host.data_folder(work.name))

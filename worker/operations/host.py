@@ -14,6 +14,7 @@ from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
 from fleet.stats import StatsStore
 from storage.beneath import Root
+from worker.firewall import Firewall
 from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
 
 Relay = Callable[[Console, Settings, str, str, Callable[[], bool]], bytes]
@@ -25,6 +26,9 @@ class Volumes(Protocol):
 
     def ensure_mounted(self, volume_id: str) -> Path:
         """The volume's folder, mounted; raises NotFound, Unavailable."""
+
+    def is_mounted(self, volume_id: str) -> bool:
+        """Whether the folder can be used right now; raises NotFound."""
 
     def opened_alone(self, volume_id: str) -> AbstractContextManager[Root]:
         """Hold a volume open for a job on it; raises NotFound, Unavailable, Conflict while it is resized or deleted."""
@@ -44,6 +48,7 @@ class Host:
     relay: Relay
     knows_store: Callable[[], bool] = lambda: True
     """Whether the store holds the record that this host goes by; jobs of another store are left alone."""
+    firewall: Firewall | None = None
 
     def data_folder(self, container_id: str) -> Path:
         """The folder that a container sees as `/app/data`."""
@@ -52,9 +57,10 @@ class Host:
     def remove_from_engine(self, name: str) -> None:
         """Remove an engine container that is ours; strangers of that name are left alone."""
         found = self.runtime.inspect(name)
-        if found is not None and self._is_ours(found):
+        if found is not None and self.is_ours(found):
             self.runtime.remove(found.engine_id)
 
-    def _is_ours(self, found: EngineContainer) -> bool:
+    def is_ours(self, found: EngineContainer) -> bool:
+        """Whether a container is this Lightd's."""
         ours = (self.settings.node, str(self.settings.data))
         return (found.labels.get(LABEL_NODE), found.labels.get(LABEL_DATA)) == ours

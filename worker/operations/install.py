@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet import messages
-from fleet.errors import NotFound
+from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import Action, InstallState, State
 from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
@@ -15,6 +15,7 @@ from worker.operations.names import install_name, private_image, server_name
 from worker.operations.plans import server_plan
 from worker.operations.work import Work
 from worker.pulled_images import PulledImages
+from worker.runtime.base import ContainerPlan
 
 
 def install(work: Work) -> None:
@@ -26,6 +27,7 @@ def install(work: Work) -> None:
         state=State.READY,
         install_state=InstallState.READY,
         container_id=work.journal["create"],
+        own_image=bool(work.journal.get("commit")),
     )
 
 
@@ -41,6 +43,7 @@ def end_install(work: Work, ending: Ending) -> None:
         container_id=None,
         run=None,
         ended_run=None,
+        own_image=False,
     )
 
 
@@ -49,18 +52,37 @@ def create_server(work: Work) -> str:
 
     The agent keeps the network there, so it is not looked for each time; a start that misses it makes it again.
     """
-    host = work.host
-    data = host.data_folder(work.name)
-    volume = host.volumes.ensure_mounted(work.container.volume_id)
-    write_entrypoint(data, work.spec)
-    private = private_image(work.name)
-    image = private if work.spec.install_script and host.runtime.has_image(private) else work.spec.image
-    plan = server_plan(host.settings, work.container, image, volume, data)
+    return make(work, prepared_plan(work, server_image(work)))
+
+
+def make(work: Work, plan: ContainerPlan) -> str:
+    """Make an engine container, and its network where that is missing. Answers its engine id."""
+    runtime = work.host.runtime
     try:
-        return host.runtime.create(plan)
+        return runtime.create(plan)
     except NotFound:
-        host.runtime.ensure_network(host.settings.network)
-        return host.runtime.create(plan)
+        runtime.ensure_network(work.host.settings.network)
+        return runtime.create(plan)
+
+
+def server_image(work: Work) -> str:
+    """The private image where an install left one. Raises Conflict when that is lost."""
+    private = private_image(work.name)
+    if work.spec.install_script and work.host.runtime.has_image(private):
+        return private
+    if work.container.own_image:
+        raise Conflict(
+            "What the install script put into the image is lost; reinstall the container.", code="image_lost"
+        )
+    return work.spec.image
+
+
+def prepared_plan(work: Work, image: str) -> ContainerPlan:
+    """What the engine container is made from, with its folders and scripts in place."""
+    data = work.host.data_folder(work.name)
+    volume = work.host.volumes.ensure_mounted(work.container.volume_id)
+    write_entrypoint(data, work.spec)
+    return server_plan(work.host.settings, work.container, image, volume, data)
 
 
 def _steps(work: Work) -> list[Step]:
@@ -75,7 +97,7 @@ def _steps(work: Work) -> list[Step]:
             Step("commit", lambda: _commit(work), lambda: host.runtime.remove_image(private_image(work.name))),
             Step("sweep", lambda: remove_install_container(work)),
         ]
-    steps.append(Step("create", lambda: create_server(work), lambda: host.remove_from_engine(server_name(work.name))))
+    steps.append(Step("create", lambda: _create(work), lambda: host.remove_from_engine(server_name(work.name))))
     return steps
 
 
@@ -96,6 +118,11 @@ def _clear(work: Work) -> None:
     work.host.runtime.remove_image(private_image(work.name))
 
 
+def _create(work: Work) -> str:
+    image = private_image(work.name) if work.journal.get("commit") else work.spec.image
+    return make(work, prepared_plan(work, image))
+
+
 def _install(work: Work) -> dict[str, int]:
     work.host.runtime.ensure_network(work.host.settings.network)
     return run_install_script(work)
@@ -106,10 +133,12 @@ def _hand_over(work: Work) -> None:
     hand_over(host.volumes.ensure_mounted(work.container.volume_id), host.settings.owner)
 
 
-def _commit(work: Work) -> None:
-    """Keep what the script changed outside the volume, in an image of the container's own."""
+def _commit(work: Work) -> bool:
+    """Keep what the script changed outside the volume, in an image of the container's own. Answers whether it did."""
     runtime = work.host.runtime
     image = private_image(work.name)
     runtime.remove_image(image)  # of an attempt that died in this step
     if work.journal["install"]["layer_bytes"]:
         runtime.commit(install_name(work.name), image)
+        return True
+    return False

@@ -34,12 +34,20 @@ class Step:
     undo: Callable[[], None] = _nothing
 
 
+class Parked(Exception):
+    """A step waits for the end of the process. The agent has the job go on then; `ended`: that was now."""
+
+    def __init__(self, *, ended: bool) -> None:
+        super().__init__()
+        self.ended = ended
+
+
 def run_steps(work: Work, steps: Sequence[Step]) -> None:
     """Do all steps that are not in the journal yet.
 
     When one fails or the job is cancelled, everything is undone, last step first, and Undone is raised. When the
     job was superseded, it is undone too, and the refusal raised. When the store fails, nothing is undone: the job
-    goes on from here later.
+    goes on from here later; nor is it when a step has parked the job.
     """
     if _UNDO in work.journal:
         _undo(work, steps)
@@ -49,7 +57,7 @@ def run_steps(work: Work, steps: Sequence[Step]) -> None:
             if step.name not in work.journal:
                 work.update(step=step.name, journal=work.journal, progress=None)
                 work.journal[step.name] = step.do()
-    except RedisError:
+    except (RedisError, Parked):
         raise
     except (Superseded, JobRefused):
         _undo(work, steps)

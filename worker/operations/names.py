@@ -19,6 +19,16 @@ def install_name(container_id: str) -> str:
     return f"lightd-{container_id}-install"
 
 
+def next_name(container_id: str) -> str:
+    """The container that is about to take the server's place. No server can have this name."""
+    return f"lightd.next-{container_id}"
+
+
+def probe_name(container_id: str) -> str:
+    """The container that tries whether ports can be had. No server can have this name."""
+    return f"lightd.probe-{container_id}"
+
+
 def private_image(container_id: str) -> str:
     """The image that an install script left; two containers never share one.
 

@@ -20,6 +20,8 @@ from worker.operations.host import Host
 from worker.operations.install import end_install, install
 from worker.operations.lease import Leases
 from worker.operations.locks import Busy, ContainerLock, HeldBySameJob, container_lock, volume_lock
+from worker.operations.rebind import end_rebind, rebind
+from worker.operations.repair import end_repair, repair
 from worker.operations.start import end_start, start
 from worker.operations.stop import end_restart, end_stop, restart, stop
 from worker.operations.volume_job import VOLUME_OPERATIONS, work_on_volume
@@ -46,6 +48,8 @@ OPERATIONS: dict[str, Operation] = {
     Action.START: Operation(start, end_start, waits_for_engine=False),
     Action.STOP: Operation(stop, end_stop, waits_for_engine=True),
     Action.RESTART: Operation(restart, end_restart, waits_for_engine=True),
+    Action.REBIND: Operation(rebind, end_rebind, waits_for_engine=True),
+    Action.REPAIR: Operation(repair, end_repair, waits_for_engine=False),
     Action.DELETE: Operation(delete, end_delete, waits_for_engine=True),
 }
 """An install fails when its engine is away; it waits only where the engine is needed to undo it."""

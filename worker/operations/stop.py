@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 def stop(work: Work) -> None:
     """Ask the process to end. The agent sees its end, or sends SIGKILL when the time is over."""
-    if not _ask_to_end(work):
+    if not ask_to_end(work):
         _settle(work)
 
 
@@ -29,9 +29,9 @@ def restart(work: Work) -> bool:
     if work.job.step == "start":
         start_process(work, messages.CONTAINER_RESTARTED)
         return False
-    if _ask_to_end(work):
+    if ask_to_end(work):
         return False
-    if _settle_run(work):
+    if settle_run(work):
         return True
     work.write(state=State.STARTING, tell=[messages.event(messages.STARTING)])
     start_process(work, messages.CONTAINER_RESTARTED)
@@ -58,7 +58,7 @@ def end_restart(work: Work, ending: Ending) -> None:
         end_stop(work, ending)
 
 
-def _ask_to_end(work: Work) -> bool:
+def ask_to_end(work: Work) -> bool:
     """Send the stop command or signal and leave the job to the agent; False when nothing runs."""
     work.update(step="stop")
     seen = _seen(work)
@@ -88,12 +88,12 @@ def _seen(work: Work) -> EngineContainer | None:
 
 def _settle(work: Work) -> None:
     """Nothing runs: the container is ready."""
-    if not _settle_run(work):
+    if not settle_run(work):
         told = [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)]
         work.write(finish="done", state=State.READY, tell=told)
 
 
-def _settle_run(work: Work) -> bool:
+def settle_run(work: Work) -> bool:
     """Write down the end of the last run, which ends or moves on the job too; False when that was known."""
     seen = _seen(work)
     if seen is None or work.container.container_id is None:

@@ -21,6 +21,7 @@ LABEL_JOB = "lightd.job"
 
 ROLE_SERVER = "server"
 ROLE_INSTALL = "install"
+ROLE_PROBE = "probe"
 
 NEVER_RUN = "0" * 20
 """The `run` of a container that was never started."""
@@ -58,7 +59,7 @@ class EngineContainer:
 
     `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. While it runs, `ended`
     is the end of the run before. `log_path` is the file on the host that its output is written to, '' before the first
-    run.
+    run. `image_id` is what `image` meant when it was made.
     """
 
     engine_id: str
@@ -74,6 +75,7 @@ class EngineContainer:
     log_path: str = ""
     ended: str = NEVER_RUN
     env: Mapping[str, str] = field(default_factory=dict)
+    image_id: str = ""
 
     @property
     def container_id(self) -> str:
@@ -87,7 +89,7 @@ class EngineContainer:
 
     @property
     def role(self) -> str:
-        """`server` or `install`."""
+        """`server`, `install` or `probe`."""
         return self.labels.get(LABEL_ROLE, "")
 
 
@@ -117,6 +119,9 @@ class Runtime(Protocol):
     def has_image(self, image: str) -> bool:
         """Whether the image is there."""
 
+    def image_id(self, image: str) -> str | None:
+        """What the name means now, itself good as a name; None when there is no such image."""
+
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
 
@@ -124,6 +129,14 @@ class Runtime(Protocol):
         """Make a container and answer its engine id; an older one of ours that has its name is replaced.
 
         Raises Invalid (image missing, a setting the engine refuses) or Conflict when the old one runs.
+        """
+
+    def rename(self, engine_id: str, name: str) -> None:
+        """Give a container another name. Raises NotFound, or Conflict when the name is taken."""
+
+    def differences(self, engine_id: str, plan: ContainerPlan) -> list[str]:
+        """In what a container differs from what the plan would make: `ports`, `limits`, `labels`, `mounts`, `network`,
+        `rights`. Its image and environment are not compared. Raises NotFound.
         """
 
     def start(self, engine_id: str) -> None:

@@ -28,6 +28,7 @@ from worker.runtime.base import (
     require_replaceable,
 )
 from worker.runtime.docker_commit import commit
+from worker.runtime.docker_differences import differences
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
 from worker.runtime.docker_layer import changed_bytes
@@ -61,12 +62,15 @@ class DockerRuntime:
 
     def has_image(self, image: str) -> bool:
         """Whether the image is there."""
+        return self.image_id(image) is not None
+
+    def image_id(self, image: str) -> str | None:
+        """What the name means now, itself good as a name; None when there is no such image."""
         with self._engine() as client:
             try:
-                client.inspect_image(engine_name(image))
+                return str(client.inspect_image(engine_name(image))["Id"])
             except EngineImageNotFound:
-                return False
-            return True
+                return None
 
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
@@ -103,6 +107,17 @@ class DockerRuntime:
         require_replaceable(old, plan)
         self.remove(old.engine_id)
         return True
+
+    def rename(self, engine_id: str, name: str) -> None:
+        """Give a container another name. Raises NotFound, or Conflict when the name is taken."""
+        with self._engine() as client:
+            client.rename(engine_id, name)
+
+    def differences(self, engine_id: str, plan: ContainerPlan) -> list[str]:
+        """In what a container differs from what the plan would make. Raises NotFound."""
+        with self._engine() as client:
+            found = client.inspect_container(engine_id)
+        return differences(found, engine_config(plan, (), weight_supported=self._weight_supported))
 
     def start(self, engine_id: str) -> None:
         """Start it; starting a running one does nothing.
@@ -265,6 +280,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         log_path=found.get("LogPath") or "",
         ended=_nanoseconds(state["FinishedAt"]),
         env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [] if "=" in entry),
+        image_id=found["Image"],
     )
 
 

@@ -67,6 +67,10 @@ class MemoryRuntime:
         with self._changed:
             return _tagged(image) in map(_tagged, self.images)
 
+    def image_id(self, image: str) -> str | None:
+        """What the name means, here the name itself; None when there is no such image."""
+        return _tagged(image) if self.has_image(image) else None
+
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid when it cannot be had."""
         deadline = time.monotonic() + self.pull_seconds
@@ -102,16 +106,37 @@ class MemoryRuntime:
                 oom_killed=False,
                 pid=0,
                 env=dict(plan.env),
+                image_id=_tagged(plan.image),
             )
             self._made[engine_id] = _Made(plan, seen, self.behaviours.get(plan.name, Behaviour()))
             return engine_id
 
+    def rename(self, engine_id: str, name: str) -> None:
+        """Give a container another name. Raises NotFound, or Conflict when the name is taken."""
+        with self._changed:
+            made = self._existing(engine_id)
+            if self._find(name) not in (None, made):
+                raise Conflict(f"The engine refused: the name {name} is taken", code="engine_refused")
+            made.plan, made.seen = replace(made.plan, name=name), replace(made.seen, name=name)
+
+    def differences(self, engine_id: str, plan: ContainerPlan) -> list[str]:
+        """In what a container differs from what the plan would make. Raises NotFound."""
+        with self._changed:
+            had = self._existing(engine_id).plan
+        aspects = {
+            "ports": (set(had.ports), set(plan.ports)),
+            "limits": (had.limits, plan.limits),
+            "labels": ({**had.labels, **plan.labels}, dict(had.labels)),
+            "mounts": ((had.volume_path, had.data_path, had.mounts), (plan.volume_path, plan.data_path, plan.mounts)),
+            "network": (had.network, plan.network),
+            "rights": ((had.user, had.capabilities, had.read_only), (plan.user, plan.capabilities, plan.read_only)),
+        }
+        return [name for name, (has, wanted) in aspects.items() if has != wanted]
+
     def start(self, engine_id: str) -> None:
         """Start it; starting a running one does nothing. Raises NotFound, or Conflict for a port in use."""
         with self._changed:
-            made = self._find(engine_id)
-            if made is None:
-                raise NotFound(f"The engine does not know it: {engine_id}", code="engine_not_found")
+            made = self._existing(engine_id)
             if made.seen.running:
                 return
             self._check_ports(made.plan)
@@ -193,16 +218,13 @@ class MemoryRuntime:
     def commit(self, engine_id: str, image: str) -> None:
         """Make an image of a stopped container's file system."""
         with self._changed:
-            if self._find(engine_id) is None:
-                raise NotFound(f"The engine does not know it: {engine_id}", code="engine_not_found")
+            self._existing(engine_id)
             self.images.add(image)
 
     def layer_bytes(self, engine_id: str) -> int:
         """What a container has changed outside its volume, in bytes."""
         with self._changed:
-            made = self._find(engine_id)
-            if made is None:
-                raise NotFound(f"The engine does not know it: {engine_id}", code="engine_not_found")
+            made = self._existing(engine_id)
             return 0 if made.seen.run == NEVER_RUN else made.behaviour.layer_bytes
 
     def remove_image(self, image: str) -> None:
@@ -220,6 +242,12 @@ class MemoryRuntime:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _existing(self, name: str) -> _Made:
+        found = self._find(name)
+        if found is None:
+            raise NotFound(f"The engine does not know it: {name}", code="engine_not_found")
+        return found
 
     def _find(self, name: str) -> _Made | None:
         """A container by name or engine id, its end written down if its time is over."""

@@ -49,6 +49,9 @@ class FolderVolumes:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def is_mounted(self, volume_id: str) -> bool:
+        return (self.folder / volume_id).exists()
+
     @contextmanager
     def opened_alone(self, volume_id: str) -> Iterator[Root]:
         with opened_root(self.ensure_mounted(volume_id), (1000, 1000)) as root:
@@ -98,9 +101,9 @@ class Site:
         assert container.state is State.READY, container.error
         return container
 
-    def running(self, name: str, **changes: Any) -> Container:
+    def running(self, name: str, *wishes: PortWish, **changes: Any) -> Container:
         """A container whose process runs."""
-        self.ready(name, **changes)
+        self.ready(name, *wishes, **changes)
         self.run(self.ask(name, Action.START))
         container = self.container(name)
         assert container.state is State.RUNNING, container.error
@@ -115,6 +118,10 @@ class Site:
         begun = self.host.containers.begin(self.container(name), action, job, **changes)
         assert begun is job
         return job
+
+    def rebind(self, name: str, *wishes: PortWish) -> Job:
+        """Ask for other ports as the API does."""
+        return self.ask(name, Action.REBIND, wishes=wishes)
 
     def run(self, job: Job) -> Job:
         """Have a worker take the job; the job afterwards."""
