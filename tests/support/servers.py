@@ -41,9 +41,13 @@ class Servers:
         """A port put into the pool, as `{"ip", "port", "protocol"}`; nothing on this machine listens on it now."""
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         port = {"ip": ip, "port": free_port(kind), "protocol": protocol}
+        self.offer(port)
+        return port
+
+    def offer(self, port: Answer) -> None:
+        """Put this port into the pool."""
         accepted(self.stack.api("POST", "/network/ports", json=port))
         self._ports.append(port)
-        return port
 
     def body(self, command: str = READ_LINES, **fields: Any) -> Answer:
         """A valid body for `POST /containers`; `fields` replace or add some."""
