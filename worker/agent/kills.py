@@ -8,8 +8,9 @@ from fleet import messages
 from fleet.errors import NotFound
 from fleet.lifecycle import ALIVE, Action, State
 from fleet.models import Container, Job
-from fleet.repositories.containers import ContainerRepository, Run, Superseded
+from fleet.repositories.containers import ContainerRepository, Superseded
 from fleet.repositories.jobs import JobRefused, JobRepository
+from fleet.runs import Run
 from worker.agent.exits import Exits
 from worker.operations.names import install_name, server_name
 from worker.runtime.base import NEVER_RUN, Runtime
@@ -77,7 +78,8 @@ class Kills:
         if found and found.running:
             return
         if job.kind == Action.REBIND:
-            self._exits.record(record.internal_id, record.container_id or "", Run(f"{time.time_ns():020d}"))
+            run = Run(f"{time.time_ns():020d}", presumed=True)
+            self._exits.record(record.internal_id, record.container_id or "", run)
             return
         state = State.READY if record.state in ALIVE else record.state
         tell = [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)]

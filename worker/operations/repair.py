@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from fleet import messages
 from fleet.errors import Conflict
 from fleet.lifecycle import ALIVE, State
-from fleet.repositories.containers import Run
+from fleet.runs import Run
+from worker.console.ended_run import ended_run
 from worker.operations.container_folder import ENTRYPOINT
 from worker.operations.failure import Ending
 from worker.operations.install import prepared_plan, server_image
 from worker.operations.names import install_name, next_name, private_image, probe_name, server_name
 from worker.operations.replacement import pinned_image, replace_server
 from worker.operations.work import Work
-from worker.runtime.base import EngineContainer
+from worker.runtime.base import NEVER_RUN, EngineContainer
 
 
 @dataclass(slots=True)
@@ -120,8 +121,9 @@ def _mend_state(work: Work, found: EngineContainer, findings: Findings) -> None:
         work.write(state=state, run=found.run, after_run=found.run, tell=told)
         findings.repaired.append(f"The container runs although the record said {record.state.value}.")
     elif not found.running and record.state in ALIVE:
-        ended = found.run if found.run > (record.ended_run or "") else f"{time.time_ns():020d}"
-        run = Run(ended, found.exit_code, found.oom_killed)
+        is_news = found.run > (record.ended_run or NEVER_RUN)
+        last_end = work.host.containers.history.last_end(work.name)
+        run = ended_run(found, last_end) if is_news else Run(f"{time.time_ns():020d}", presumed=True)
         work.host.containers.exited(work.name, work.job.node, found.engine_id, run)
         findings.repaired.append(f"The container does not run although the record said {record.state.value}.")
 
