@@ -87,7 +87,7 @@ def prepared_plan(work: Work, image: str) -> ContainerPlan:
 
 def _steps(work: Work) -> list[Step]:
     host = work.host
-    steps = [Step("pull", lambda: _pull(work))]
+    steps = [Step("pull", lambda: pull_image(work))]
     if work.job.kind == Action.REINSTALL:
         steps.append(Step("clear", lambda: _clear(work)))
     if work.spec.install_script:
@@ -101,7 +101,8 @@ def _steps(work: Work) -> list[Step]:
     return steps
 
 
-def _pull(work: Work) -> None:
+def pull_image(work: Work) -> None:
+    """Fetch the image unless it is there; where the container says `always`, also then."""
     check_host_room(work.host.settings, work.container.volume_id)
     runtime, image = work.host.runtime, work.spec.image
     is_there = runtime.has_image(image)

@@ -15,7 +15,7 @@ from fleet.runs import Run
 from worker.console.ended_run import ended_run
 from worker.operations.container_folder import ENTRYPOINT
 from worker.operations.failure import Ending
-from worker.operations.install import prepared_plan, server_image
+from worker.operations.install import prepared_plan, pull_image, server_image
 from worker.operations.names import install_name, next_name, private_image, probe_name, server_name
 from worker.operations.replacement import pinned_image, replace_server
 from worker.operations.work import Work
@@ -91,7 +91,7 @@ def _mend_container(work: Work, findings: Findings) -> EngineContainer:
     if found is None:
         image = server_image(work)
         if not runtime.has_image(image):
-            runtime.pull(image, work.progress("pull"))
+            pull_image(work)
             findings.repaired.append(f"The image {image} was missing; it was pulled again.")
         work.write(container_id=replace_server(work, image))
         findings.repaired.append("The engine had no container; it was made again.")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.errors import Conflict, Invalid, NotFound
-from fleet.models import PortBinding
+from fleet.models import Limits, PortBinding
 from tests.support.deadline import eventually
 from tests.support.ports import free_port
 from tests.worker.runtime.conftest import Bench
@@ -167,3 +167,46 @@ def test_all_containers_of_a_node_are_found(bench: Bench) -> None:
 def test_a_network_can_be_made_again(bench: Bench) -> None:
     bench.runtime.ensure_network(bench.network)
     eventually(lambda: bench.run("changes nothing"), within_seconds=5, what="a container on the network")
+
+
+def test_a_renamed_container_is_found_by_its_new_name_only(bench: Bench) -> None:
+    first, second = (bench.plan("runs until it is stopped") for _ in range(2))
+    engine_id, other = bench.runtime.create(first), bench.runtime.create(second)
+    with pytest.raises(Conflict):
+        bench.runtime.rename(other, first.name)
+    bench.made.append(f"{first.name}-new")
+    bench.runtime.rename(engine_id, bench.made[-1])
+    found = bench.runtime.inspect(bench.made[-1])
+    assert found is not None and (found.engine_id, found.name) == (engine_id, bench.made[-1])
+    assert bench.runtime.inspect(first.name) is None
+    with pytest.raises(NotFound):
+        bench.runtime.rename("lightd-unknown", "anything")
+
+
+def test_a_container_tells_which_image_it_was_made_from(bench: Bench) -> None:
+    plan = bench.plan("runs until it is stopped")
+    found = bench.runtime.inspect(bench.runtime.create(plan))
+    assert found is not None and found.image_id == bench.runtime.image_id(plan.image)
+    assert bench.runtime.image_id(found.image_id) == found.image_id
+    assert bench.runtime.image_id("lightd-test/nowhere:1") is None
+
+
+CHANGED_PLANS = {
+    "ports": {"ports": (PortBinding("127.0.0.1", 25565, "udp", 80),)},
+    "limits": {"limits": Limits(memory_bytes=32 * 1024**2, cpu=0.25, pids=16)},
+    "labels": {"labels": {"lightd.id": "other"}},
+    "mounts": {"mounts": {"/elsewhere": "/var/tmp"}},
+    "rights": {"read_only": True},
+}
+
+
+def test_a_container_is_compared_with_its_plan(bench: Bench) -> None:
+    plan = bench.plan("runs until it is stopped", ports=(PortBinding("127.0.0.1", free_port(), "tcp", 80),))
+    engine_id = bench.runtime.create(plan)
+    assert bench.runtime.differences(engine_id, plan) == []
+    bench.runtime.start(engine_id)
+    assert bench.runtime.differences(engine_id, plan) == []
+    for aspect, changes in CHANGED_PLANS.items():
+        assert bench.runtime.differences(engine_id, replace(plan, **changes)) == [aspect]
+    with pytest.raises(NotFound):
+        bench.runtime.differences("lightd-unknown", plan)
