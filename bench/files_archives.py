@@ -1,6 +1,6 @@
 """`python -m bench.files_archives`: archives of 270 MB of log text in 200 files, and of Python's own source code.
 
-Ours and the usual tool run in turn in the same folder, so that only the ratio counts. Needs tar, zip, unzip, bzip2, zstd.
+Ours and the usual tool run in turn in the same folder: only the ratio counts. Needs tar, zip, unzip, bzip2, zstd.
 """
 
 from __future__ import annotations
