@@ -7,6 +7,7 @@ from flask import Flask
 from app.auth import init_auth
 from app.containers.history import blueprint as history
 from app.containers.routes import blueprint as containers
+from app.containers.stats import blueprint as stats
 from app.errors import init_errors
 from app.idempotency import init_idempotency
 from app.jobs.routes import blueprint as jobs
@@ -26,7 +27,7 @@ from app.volumes.transfers import blueprint as transfers
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, history, jobs)
+_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, history, stats, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

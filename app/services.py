@@ -20,6 +20,7 @@ from fleet.repositories.ports import PortRepository
 from fleet.repositories.tokens import TokenRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
+from fleet.stats import StatsStore
 from fleet.store import Stores
 
 Dispatch = Callable[[Job], None]
@@ -43,6 +44,7 @@ class Services:
     tokens: TokenRepository
     volumes: VolumeRepository
     console: Console
+    stats: StatsStore
     node_states: NodeStates
     files: FilesClient
     dispatch: Dispatch
@@ -64,6 +66,7 @@ def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Ser
         tokens=tokens,
         volumes=VolumeRepository(stores.record),
         console=Console(stores.stream_bytes, settings.console_history_kb),
+        stats=StatsStore(stores.stream_bytes),
         node_states=NodeStates(nodes),
         files=FilesClient(settings.signing_key()),
         dispatch=dispatch,

@@ -1,4 +1,4 @@
-"""`python -m bench power|console|requests|idle|files`: start a Lightd of its own, measure, print one table."""
+"""`python -m bench power|console|requests|idle|stats|files`: start a Lightd of its own, measure, print one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import docker
 from tests.support.images import busybox, debian
 from tests.support.stack import running_stack
 
-NAMES = ("power", "console", "requests", "idle", "files")
+NAMES = ("power", "console", "requests", "idle", "stats", "files")
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ def measure(engine: docker.DockerClient, stack: Stack) -> None:
     """Sums over the supervisor and everything below it, after settling for 20 s."""
     time.sleep(20)
     supervisor = int((stack.data / "run/supervisor.lock").read_text())
-    before = _processor_seconds(supervisor)
+    before = processor_seconds(supervisor)
     time.sleep(SECONDS)
-    spent = _processor_seconds(supervisor) - before
+    spent = processor_seconds(supervisor) - before
     rows = [(_name(pid), _pss_kb(pid)) for pid in _tree(supervisor)]
     for name, size in sorted(rows, key=lambda row: -row[1]):
         show(name, f"{size / 1024:.1f} MB")
@@ -36,7 +36,8 @@ def _tree(pid: int) -> Iterator[int]:
             yield from _tree(int(child))
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and everything below it."""
     ticks = 0
     for process in _tree(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

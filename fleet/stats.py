@@ -49,6 +49,10 @@ class Stats:
         }
 
 
+NO_STATS: dict[str, None] = dict.fromkeys(Stats(0, 0, 0, 0, 0, 0, 0, 0, 0).shown(None))
+"""What clients see of a container that never ran."""
+
+
 @dataclass(frozen=True, slots=True)
 class LastStats:
     """The newest stats of a container: of which run, and since when they are as they are (unix milliseconds)."""

@@ -103,6 +103,50 @@ class LogsQuery(Schema):
     install = fields.Boolean(load_default=False, metadata={"description": "The last install's output instead."})
 
 
+class StatsQuery(Schema):
+    """Whether to tell of the past too."""
+
+    minutes = fields.Integer(
+        load_default=None,
+        validate=validate.Range(1, 1440),
+        metadata={"description": "A series of so many minutes: a point a second up to 10, else a point a minute."},
+    )
+
+
+class StatsSeries(Schema):
+    """What a container used over time: lists of equal length, oldest first; nothing where it did not run."""
+
+    step = fields.Integer(metadata={"description": "Seconds from point to point."})
+    at = fields.List(fields.Integer(), metadata={"description": "Unix seconds at which each step began."})
+    cpu_usage = fields.List(fields.Float())
+    memory_usage = fields.List(fields.Integer())
+    network_rx_per_second = fields.List(fields.Integer(), metadata={"description": "Bytes."})
+    network_tx_per_second = fields.List(fields.Integer())
+    block_read_per_second = fields.List(fields.Integer())
+    block_write_per_second = fields.List(fields.Integer())
+    pids = fields.List(fields.Integer())
+    disk_used = fields.List(fields.Integer(allow_none=True))
+
+
+class ContainerStats(Schema):
+    """What a container uses, or used last; all null when it never ran."""
+
+    internal_id = fields.String()
+    state = fields.String(metadata={"enum": [state.value for state in State]})
+    node_state = fields.String(metadata={"enum": ["online", "offline"]})
+    cpu_usage = fields.Float(allow_none=True, metadata={"description": "Percent, 100 per core."})
+    memory_usage = fields.Integer(allow_none=True, metadata={"description": "Bytes, as `docker stats` counts them."})
+    memory_limit = fields.Integer(allow_none=True)
+    network_rx = fields.Integer(allow_none=True, metadata={"description": "Bytes since the start of the run."})
+    network_tx = fields.Integer(allow_none=True)
+    block_read = fields.Integer(allow_none=True)
+    block_write = fields.Integer(allow_none=True)
+    uptime = fields.Integer(allow_none=True, metadata={"description": "Seconds; null unless it runs."})
+    pids = fields.Integer(allow_none=True)
+    disk_used = fields.Integer(allow_none=True, metadata={"description": "Bytes that its volume holds."})
+    series = fields.Nested(StatsSeries)
+
+
 class CreationStarted(Schema):
     """The container is being installed."""
 

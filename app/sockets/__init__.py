@@ -18,7 +18,7 @@ from app.sockets.outbox import Outbox
 from app.sockets.reading import server_options
 from app.sockets.registry import Registry
 from app.sockets.session import Live, Session
-from app.sockets.sources import ConsoleSource, FeedSource
+from app.sockets.sources import ConsoleSource, FeedSource, StatsSource
 from app.sockets.sweeper import Sweeper
 
 _EXTENSION = "lightd.sockets"
@@ -33,7 +33,8 @@ def init_sockets(app: Flask) -> None:
     flusher = Flusher()
     consoles = Hub(ConsoleSource(shared.console), settings.stream_address, flusher)
     feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
-    live = Live(shared, Registry(settings.socket_limit), feeds, consoles)
+    stats = Hub(StatsSource(shared.stats, shared.containers), settings.stream_address, flusher)
+    live = Live(shared, Registry(settings.socket_limit), feeds, consoles, stats)
     sweeper = Sweeper(
         live.registry,
         shared.tokens,

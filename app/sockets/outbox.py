@@ -38,6 +38,7 @@ class Outbox:
         "_due",
         "_flusher",
         "_limit_bytes",
+        "_newest",
         "_read_all",
         "_read_at",
         "_sealed",
@@ -54,6 +55,7 @@ class Outbox:
         self._limit_bytes = limit_bytes
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._newest: bytes | None = None
         self._due = False
         self._sealed = False
         self._broken = False
@@ -93,6 +95,13 @@ class Outbox:
                 self.on_overflow()
             return
         self._append(data)
+
+    def put_newest(self, data: bytes) -> None:
+        """Queue a frame that makes the one before it of this kind worthless: a slow peer gets the last of them only."""
+        if self._writer is None:
+            self.put(data)
+        else:
+            self._newest = data
 
     def seal(self, *last: bytes, drop_waiting: bool = False) -> None:
         """Queue the last frames; then the sending side closes. `drop_waiting` forgets frames not yet begun."""
@@ -180,13 +189,21 @@ class Outbox:
                 while rest:
                     wait_write(fileno, _STALLED_SECONDS)
                     rest = rest[self._send_some(rest) :]
-                if not self._waiting:
+                if not self._waiting and not self._append_newest():
                     break
                 rest = memoryview(self._take())
         except OSError:
             self.cut()
         self._writer = None
         self._settle()
+
+    def _append_newest(self) -> bool:
+        """Queue what was held back for a slow peer, if anything was."""
+        frame, self._newest = self._newest, None
+        if frame is None or self._sealed:
+            return False
+        self._append(frame)
+        return True
 
     def _send_some(self, data: memoryview) -> int:
         try:

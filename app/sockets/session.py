@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import structlog
@@ -13,17 +13,22 @@ from redis.exceptions import RedisError
 from app.services import Services
 from app.sockets.client import INTERNAL_ERROR, UNAUTHENTICATED, Client
 from app.sockets.hub import Hub
+from app.sockets.notice import START
 from app.sockets.outbox import Gone, Outbox
 from app.sockets.rate import RateLimit
 from app.sockets.registry import Registry
 from app.sockets.requests import Request, handle, parse
 from app.sockets.sources import feed_place
 from app.sockets.state import not_found_message, state_message
-from app.sockets.watch import Subscription, Watch
+from app.sockets.watch import NewestOnly, Subscription, Watch
 from fleet.errors import Invalid, LightdError, TooMany
 from fleet.repositories.tokens import Principal
 
 _log = structlog.get_logger()
+
+_Thing = TypeVar("_Thing")
+_Streams = tuple[_Thing, _Thing, _Thing]
+"""One for each stream of a container: its feed, its stats, its console."""
 
 _AUTH_SECONDS = 5
 _LAST_WRITE_SECONDS = 2
@@ -40,6 +45,12 @@ class Live:
     registry: Registry
     feeds: Hub
     consoles: Hub
+    stats: Hub
+
+    @property
+    def hubs(self) -> _Streams[Hub]:
+        """In the order in which a client hears of them: what it must know first comes first."""
+        return self.feeds, self.stats, self.consoles
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +75,8 @@ class Session:
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
-        self._watching: tuple[Watch, Watch] | None = None
-        self._subscriptions: tuple[Subscription, Subscription] | None = None
+        self._watching: _Streams[Watch] | None = None
+        self._subscriptions: _Streams[Subscription] | None = None
         self._helper: gevent.Greenlet | None = None
 
     def run(self) -> None:
@@ -129,17 +140,16 @@ class Session:
         """Start to tell the client what happens, beside reading from it."""
         if self._helper is not None:
             self._helper.kill(block=False)
-        feed = self._live.feeds.watch(self._container_id)
-        console = self._live.consoles.watch(self._container_id)
-        self._watching = feed, console
-        self._helper = gevent.spawn(self._follow, feed, console)
+        feed, stats, console = (hub.watch(self._container_id) for hub in self._live.hubs)
+        self._watching = feed, stats, console
+        self._helper = gevent.spawn(self._follow, self._watching)
 
-    def _follow(self, feed: Watch, console: Watch) -> None:
-        """First the state, then what was missed, then everything that comes."""
+    def _follow(self, watching: _Streams[Watch]) -> None:
+        """First the state, then the stats, then what was missed, then everything that comes."""
         try:
             while not self._client.is_closing:
                 try:
-                    return self._follow_streams(feed, console)
+                    return self._follow_streams(watching)
                 except RedisError as error:
                     _log.info("watching not begun, trying again", reason=str(error))
                     gevent.sleep(_STORE_PAUSE_SECONDS)
@@ -148,15 +158,16 @@ class Session:
         except Exception as error:  # noqa: BLE001 (nobody waits for this greenlet)
             self._fail(error)
 
-    def _follow_streams(self, feed: Watch, console: Watch) -> None:
+    def _follow_streams(self, watching: _Streams[Watch]) -> None:
+        feed, _, console = watching
         if self._subscriptions is None:
             feed.wait_live()
             console.wait_live(_CONSOLE_SECONDS)
             self._subscriptions = self._open_subscriptions(console)
-        self._live.feeds.follow(feed, self._subscriptions[0])
-        self._live.consoles.follow(console, self._subscriptions[1])
+        for hub, watch, subscription in zip(self._live.hubs, watching, self._subscriptions, strict=True):
+            hub.follow(watch, subscription)
 
-    def _open_subscriptions(self, console: Watch) -> tuple[Subscription, Subscription]:
+    def _open_subscriptions(self, console: Watch) -> _Streams[Subscription]:
         """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated.
 
         Whatever is printed after that state was told reaches the client, since its console begins there too.
@@ -167,8 +178,10 @@ class Session:
         container, entry_id = services.containers.snapshot(self._container_id)
         place = (since, 0) if since is not None else console.place if console.wait_live(0) else None
         self._client.tell(state_message(container) if container else not_found_message(self._container_id))
-        return Subscription(self._outbox, feed_place(entry_id)), Subscription(
-            self._outbox, place, self._wish.duplicates
+        return (
+            Subscription(self._outbox, feed_place(entry_id)),
+            NewestOnly(self._outbox, START),
+            Subscription(self._outbox, place, self._wish.duplicates),
         )
 
     def _fail(self, error: Exception) -> None:
@@ -181,16 +194,15 @@ class Session:
         if self._helper is not None:
             self._helper.kill()
         if self._watching is not None:
-            self._leave(*self._watching)
+            self._leave(self._watching)
         self._socket.event.heard = None
         self._outbox.seal()
         self._outbox.wait_empty(_LAST_WRITE_SECONDS)
         self._outbox.linger(_LINGER_SECONDS)
         self._client.release()
 
-    def _leave(self, feed: Watch, console: Watch) -> None:
-        if self._subscriptions is not None:
-            feed.subscriptions.discard(self._subscriptions[0])
-            console.subscriptions.discard(self._subscriptions[1])
-        self._live.feeds.unwatch(feed)
-        self._live.consoles.unwatch(console)
+    def _leave(self, watching: _Streams[Watch]) -> None:
+        for watch, subscription in zip(watching, self._subscriptions or (), strict=False):
+            watch.subscriptions.discard(subscription)
+        for hub, watch in zip(self._live.hubs, watching, strict=True):
+            hub.unwatch(watch)

@@ -1,7 +1,7 @@
-"""What can be watched about a container: its output, and its feed of state events and daemon messages.
+"""What can be watched about a container: its output, its feed of state events and daemon messages, and its stats.
 
-Both come live through pub/sub and can be read again from a Redis stream, whose entry ids only rise. So a reader
-that has subscribed first, then reads from the last place it knows and drops what it has seen, misses nothing.
+All come live through pub/sub. The first two can be read again from a Redis stream, whose entry ids only rise: a
+reader that has subscribed first, then reads from the last place it knows and drops what it has seen, misses nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from app.sockets.notice import START, Notice, Place
 from app.sockets.state import state_message
 from fleet import messages
 from fleet.console import Console, Output, decode_message, left_out_notice
-from fleet.keys import console_channel, feed_channel
+from fleet.keys import console_channel, feed_channel, stats_channel
 from fleet.repositories.containers import ContainerRepository
+from fleet.stats import StatsStore
+from fleet.stats import decode_message as decode_stats
 
 _REMOVED_ENTRY = b"0-0"
 
@@ -118,6 +120,45 @@ class FeedSource:
 
     def lost(self, _place: Place, _goal: Place, /) -> Notice | None:
         """The feed keeps its newest entries; they can only vanish with their container."""
+        return None
+
+
+class StatsSource:
+    """What a container uses. Only the newest counts: its place is the moment at which it changed to that."""
+
+    def __init__(self, stats: StatsStore, containers: ContainerRepository) -> None:
+        self._stats = stats
+        self._containers = containers
+
+    def channel(self, container_id: str) -> str:
+        """The pub/sub channel of the stream store."""
+        return stats_channel(container_id)
+
+    def decode(self, payload: bytes) -> Notice:
+        """A message of the channel."""
+        changed_ms, text = decode_stats(payload)
+        return Notice((changed_ms, 0), text)
+
+    def follows(self, last: Place, following: Place, /) -> bool:
+        """Nobody misses what was overtaken."""
+        return last < following
+
+    def newest(self, container_id: str) -> Place:
+        """When the stats changed last."""
+        last = self._stats.last(container_id)
+        return (last.changed_ms, 0) if last else START
+
+    def after(self, container_id: str, place: Place) -> Iterator[Notice]:
+        """The stats of a run that goes on, if they changed after `place`."""
+        last = self._stats.last(container_id)
+        if last is None or last.changed_ms <= place[0]:
+            return
+        for container in self._containers.many([container_id]):
+            if container.is_in_run(last.run):
+                yield Notice((last.changed_ms, 0), last.message())
+
+    def lost(self, _place: Place, _goal: Place, /) -> Notice | None:
+        """Nothing is missed."""
         return None
 
 

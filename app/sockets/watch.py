@@ -28,6 +28,9 @@ class Subscription:
         if self.place is not None and notice.place <= self.place:
             return
         self.place = notice.place
+        self._pass_on(notice)
+
+    def _pass_on(self, notice: Notice) -> None:
         self._outbox.put(notice.frame)
         if self._duplicates and notice.duplicate:
             self._outbox.put(notice.duplicate)
@@ -39,6 +42,15 @@ class Subscription:
     def wait_room(self) -> None:
         """Wait until the watcher has read most of what it was told. Raises Gone."""
         self._outbox.wait_room()
+
+
+class NewestOnly(Subscription):
+    """A watcher to whom a newer notice makes an older one worthless: one that reads slowly skips those."""
+
+    __slots__ = ()
+
+    def _pass_on(self, notice: Notice) -> None:
+        self._outbox.put_newest(notice.frame)
 
 
 class Watch:

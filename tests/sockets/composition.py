@@ -43,7 +43,7 @@ def _held() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "clients": len(live.registry),
-        "watches": live.feeds.watch_count + live.consoles.watch_count,
+        "watches": sum(hub.watch_count for hub in live.hubs),
         "greenlets": len(greenlets),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }

@@ -26,6 +26,7 @@ from fleet.repositories.jobs import JobRepository, new_job
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.tokens import TokenRepository
 from fleet.repositories.volumes import VolumeRepository
+from fleet.stats import StatsStore
 from fleet.store import Client
 from tests.support.deadline import eventually
 from tests.support.event_socket import EventSocket
@@ -97,6 +98,7 @@ class Api:
         self.stream.start()
         self.redis = redis.Redis.from_url(self.record.url, decode_responses=True)
         self.console = Console(redis.Redis.from_url(self.stream.url))
+        self.stats = StatsStore(redis.Redis.from_url(self.stream.url))
         self.containers = ContainerRepository(self.redis)
         self.tokens = TokenRepository(self.redis)
         self.token = f"lightd_{secrets.token_hex(16)}"
@@ -190,7 +192,7 @@ class Api:
         assert self._process.poll() is None, self.log()
         try:
             return requests.get(f"http://{self.address}/held", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 
