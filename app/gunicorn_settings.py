@@ -84,7 +84,8 @@ control_socket_disable = True
 # The access log would hold the query, and the query may hold a token.
 accesslog = None
 errorlog = "-"
-loglevel = _settings.log_level
+# At "debug" it logs every path, and the path of a signed link is a secret.
+loglevel = {"debug": "info"}.get(_settings.log_level, _settings.log_level)
 
 
 def post_worker_init(worker: Any) -> None:

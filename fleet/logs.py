@@ -8,6 +8,9 @@ from typing import Any
 
 import structlog
 
+_TOLD_URLS = ("urllib3",)
+"""Loggers that would write every URL at `debug`: those of signed links are secrets."""
+
 _SECRET_NAMES = ("token", "secret", "password", "authorization")
 
 
@@ -15,6 +18,8 @@ def configure_logging(level: str) -> None:
     """Send structlog and the standard library's records to standard error, from `level` on."""
     number = getattr(logging, level.upper())
     logging.basicConfig(level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in _TOLD_URLS:
+        logging.getLogger(name).setLevel(max(number, logging.INFO))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

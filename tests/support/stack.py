@@ -36,6 +36,9 @@ class Stack:
         self.address = f"127.0.0.1:{free_port()}"
         self.base_url = f"http://{self.address}"
         self.token = ""
+        self.registry_logins = data / "registry-logins.json"
+        self.registry_logins.touch(mode=0o600)
+        self.registry_logins.write_text("{}")
         self.environment = {
             **os.environ,
             "LIGHTD_DATA": str(data),
@@ -44,6 +47,7 @@ class Stack:
             "LIGHTD_BIND": self.address,
             "LIGHTD_VOLUME_SIZE_MB": "64",
             "LIGHTD_VOLUME_ALLOCATION": "sparse",
+            "LIGHTD_REGISTRY_LOGINS": str(self.registry_logins),
             **settings,
         }
 

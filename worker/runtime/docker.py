@@ -18,6 +18,7 @@ from docker.errors import NotFound as EngineNotFound
 from requests.exceptions import RequestException
 
 from fleet.errors import Conflict, EngineUnavailable, Invalid, NotFound
+from fleet.images import is_private
 from worker.runtime.base import (
     LABEL_NODE,
     NEVER_RUN,
@@ -27,7 +28,7 @@ from worker.runtime.base import (
     OnProgress,
     require_replaceable,
 )
-from worker.runtime.docker_commit import commit
+from worker.runtime.docker_commit import commit, remove_draft
 from worker.runtime.docker_differences import differences
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
@@ -227,6 +228,8 @@ class DockerRuntime:
     def remove_image(self, image: str) -> None:
         """Remove an image; fine when there is none. Raises Conflict while a container uses it."""
         with self._engine(_REMOVE_SECONDS) as client:
+            if is_private(image):
+                remove_draft(client, image)
             try:
                 client.remove_image(image)
             except EngineImageNotFound:
