@@ -108,6 +108,7 @@ def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, A
 @blueprint.route("/containers/<internal_id>/rebind-network", methods=["POST"])
 @blueprint.arguments(Rebinding)
 @blueprint.response(200, ActionStarted)
+@repeatable
 def rebind_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Give the container other ports; one that runs is restarted for it, its file system stays."""
     return _started(Action.REBIND, internal_id, rebind_network(services(), internal_id, wanted["ports"]))
@@ -116,6 +117,7 @@ def rebind_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]
 @blueprint.route("/containers/<internal_id>/repair", methods=["POST"])
 @blueprint.response(200, Repair)
 @blueprint.alt_response(202, schema=Repair, description="It takes longer; see the job.", success=True)
+@repeatable
 def post_repair(internal_id: str) -> tuple[dict[str, Any], int]:
     """Compare the container with its engine, mend what is safe, and tell what was done."""
     job_id, found = repair_container(services(), internal_id)
