@@ -70,6 +70,16 @@ def status(ctx: click.Context) -> None:
 
 
 @commands.command()
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend.")
+@click.pass_context
+def doctor(ctx: click.Context, fix: bool) -> None:
+    """Show how record, engine, disk and firewall of this host differ. Exit code: 0 not at all, 1 they do."""
+    from scripts.doctor import doctor as examine
+
+    ctx.exit(examine(configured(), fix=fix))
+
+
+@commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Write everything that the record store holds into FILE."""

@@ -14,7 +14,10 @@ from pathlib import Path
 import docker
 from docker.errors import APIError
 
+from storage.volumes.mounts import loop_devices_below, mounts_below
+
 NODE_LABEL = "lightd.node"
+IMAGE_LABEL = "lightd.image"
 TEST_NODE = "test-"
 TEST_NETWORK = "lt"
 RUN_VARIABLE = "LIGHTD_TEST_RUN"
@@ -81,8 +84,8 @@ def of_node(client: docker.DockerClient, node: str) -> list[Remain]:
         if container.labels[NODE_LABEL].startswith(node)
     ]
     # The low-level list: the other one inspects each image again, and another run may have removed it meanwhile.
-    for image in client.api.images(filters={"label": NODE_LABEL}):
-        if image["Labels"][NODE_LABEL].startswith(node):
+    for image in client.api.images(filters={"label": IMAGE_LABEL}):
+        if json.loads(image["Labels"][IMAGE_LABEL])["node"].startswith(node):
             name = ", ".join(image["RepoTags"] or [image["Id"]])
             found.append(Remain(f"image {name}", partial(client.images.remove, image["Id"], force=True)))
     return found
@@ -91,19 +94,6 @@ def of_node(client: docker.DockerClient, node: str) -> list[Remain]:
 def _networks(client: docker.DockerClient, beginning: str) -> list[Remain]:
     names = [network["Name"] for network in client.api.networks() if network["Name"].startswith(beginning)]
     return [Remain(f"network {name}", partial(client.api.remove_network, name)) for name in names]
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mount points in `folder`, the last mounted first."""
-    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
-
-
-def loop_devices_below(folder: Path) -> list[str]:
-    """Loop devices whose image file is, or was, in `folder`."""
-    listed = subprocess.run(["losetup", "--json", "--list"], capture_output=True, text=True, check=True).stdout
-    devices = json.loads(listed)["loopdevices"] if listed.strip() else []
-    return [device["name"] for device in devices if str(device["back-file"]).startswith(f"{folder}/")]
 
 
 def _mounts(folder: Path) -> list[Remain]:

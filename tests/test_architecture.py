@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scripts/console": {"fleet", "prompt_toolkit", "websocket"},
     "scripts/recover": {"fleet", "worker", "click"},
     "scripts/checks": {"fleet", "click", "docker"},
-    "scripts/remains": {"fleet", "docker"},
+    "scripts/remains": {"fleet", "storage", "docker"},
+    "scripts/doctor": {"fleet", "worker", "celery_app", "click"},
     "wsgi": {"fleet", "app", "celery_app"},
     "celery_app": {"fleet", "worker", "celery"},
 }

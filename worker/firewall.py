@@ -57,6 +57,23 @@ class Firewall:
             if tool == "iptables" or _exists(tool, "DOCKER-USER"):
                 self._jump(tool, "DOCKER-USER", self._forward)
 
+    def missing(self) -> list[str]:
+        """What is not in place of what `ensure` puts there, a sentence each."""
+        if os.geteuid() != 0 or not shutil.which("iptables"):
+            return ["The firewall around containers cannot be set: it needs root and the iptables command."]
+        sentences: list[str] = []
+        for tool in _tools():
+            for chain, rules in ((self._input, _input_rules(tool)), (self._forward, _forward_rules(tool))):
+                if not _holds(tool, chain, list(rules)):
+                    sentences.append(f"The chain {chain} of {tool} does not have the rules that it should.")
+            parents = {"INPUT": self._input}
+            if tool == "iptables" or _exists(tool, "DOCKER-USER"):
+                parents["DOCKER-USER"] = self._forward
+            for parent, chain in parents.items():
+                if not _ok(tool, "-C", parent, "-i", self._network, "-j", chain):
+                    sentences.append(f"The chain {parent} of {tool} does not lead to {chain}.")
+        return sentences
+
     def remove(self) -> None:
         """Take all rules away; fine when there are none."""
         for tool in _tools():
@@ -129,6 +146,13 @@ def _tools() -> list[str]:
     """iptables, and ip6tables where the kernel has IPv6."""
     with_ipv6 = shutil.which("ip6tables") and Path("/proc/net/if_inet6").exists()
     return ["iptables", "ip6tables"] if with_ipv6 else ["iptables"]
+
+
+def _holds(tool: str, chain: str, rules: list[str]) -> bool:
+    """Whether a chain has all of these rules and no others."""
+    listed = subprocess.run([tool, "-w", "-S", chain], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    count = sum(line.startswith("-A ") for line in listed.stdout.splitlines())
+    return count == len(rules) and all(_ok(tool, "-C", chain, *rule.split()) for rule in rules)
 
 
 def _exists(tool: str, chain: str) -> bool:

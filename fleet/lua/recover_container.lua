@@ -22,6 +22,7 @@ for _, port in ipairs(request.ports) do
 end
 
 if known[1] then
+  end_rebinding(id, false)
   for _, member in ipairs(members_of(known[5])) do
     if redis.call('HGET', K.port(member), 'internal_id') == id then release_port(member) end
   end

@@ -71,6 +71,10 @@ class PortRepository:
         answer = self._scripts.run("delete_ports", {"members": list(members)})
         return int(answer[1])
 
+    def mend(self, member: str, was: str, holder: str) -> None:
+        """Give a port to the container whose record has it, or free it; nothing unless `was` still holds it."""
+        self._scripts.run("mend_port", {"member": member, "was": was, "holder": holder})
+
     def _many(self, members: Sequence[str]) -> list[Port]:
         with self._redis.pipeline(transaction=False) as pipe:
             for member in members:

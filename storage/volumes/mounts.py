@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import time
 from pathlib import Path
@@ -97,3 +98,17 @@ def may_resize_mounted() -> bool:
     status = Path("/proc/self/status").read_text()
     effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
     return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Mount points in `folder`, the last mounted first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
+
+
+def loop_devices_below(folder: Path) -> dict[str, str]:
+    """Loop devices whose image file is, or was, in `folder`, each with that file."""
+    listed = run("losetup", "--json", "--list")
+    devices = json.loads(listed)["loopdevices"] if listed.strip() else []
+    files = {str(device["name"]): str(device["back-file"]) for device in devices}
+    return {name: file for name, file in files.items() if file.startswith(f"{folder}/")}

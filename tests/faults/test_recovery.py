@@ -31,6 +31,7 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     output, held = servers.logs(runs), leftovers(engine, stack.node, stack.data)
     pid = engine.containers.get(f"lightd-{runs}").attrs["State"]["Pid"]
 
+    assert "agree" in stack.lightd("doctor").stdout
     free, issued = servers.port("udp"), accepted(stack.api("POST", "/auth/tokens", json={"ttl": "1h"}))["token"]
     stack.lightd("backup", str(tmp_path / "backup"))
     refused = stack.lightd("restore", str(tmp_path / "backup"), check=False)
@@ -40,6 +41,8 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     servers.forget_jobs()
     eventually(lambda: recover_is_asked_for(stack), within_seconds=15, what="the agent's call for recover")
     assert "./lightd recover" in stack.lightd("status", check=False).stdout
+    examined = stack.lightd("doctor", "--fix", check=False)
+    assert examined.returncode == 1 and "./lightd recover" in examined.stdout
     await_signs_of_life(stack)
     assert leftovers(engine, stack.node, stack.data) == held, "nothing on the host is deleted"
     refused = stack.api("POST", "/volumes", token=master_token(stack))
@@ -63,6 +66,7 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     stack.lightd("restore", str(tmp_path / "backup"))
     eventually(lambda: recover_is_asked_for(stack), within_seconds=15, what="the call for recover after a restore")
     assert "was there already" in stack.lightd("recover").stdout
+    assert "agree" in stack.lightd("doctor").stdout
     assert not servers.in_use(free)
     assert stack.api("GET", f"/containers/{rests}", token=issued).status_code == 200
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, NotFound
 
-from scripts.remains import is_ghost, loop_devices_below, mounts_below, of_node
+from scripts.remains import is_ghost, of_node
+from storage.volumes.mounts import loop_devices_below, mounts_below
 from worker.firewall import Firewall
 
 

@@ -13,6 +13,7 @@ from fleet.errors import Invalid
 from fleet.lifecycle import ALIVE, InstallState, State
 from fleet.models import Container, Limits, PortBinding, Spec
 from worker.operations.container_folder import read_install
+from worker.operations.names import private_image
 from worker.runtime.base import LABEL_SPEC, NEVER_RUN, EngineContainer
 
 INSTALL_LOST = "The install was under way when the record was lost; reinstall it."
@@ -83,6 +84,7 @@ def _from_labels(node: str, folder: Path, found: EngineContainer) -> Container:
             job_id=None,
             created_at=facts["created_at"],
             updated_at=facts["created_at"],
+            own_image=found.image.removesuffix(":latest") == private_image(found.container_id),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise Invalid(f"The labels of engine container {found.name} cannot be understood ({error!r}).") from error

@@ -14,8 +14,9 @@ from fleet.settings import Settings
 from storage.volumes import Volumes, volume_path
 from storage.volumes.meta import VolumeMeta
 from worker.known_store import KnownStore, own_containers
+from worker.operations.names import next_name, server_name
 from worker.recovery.evidence import container_from
-from worker.runtime.base import ROLE_INSTALL, ROLE_SERVER, EngineContainer, Runtime
+from worker.runtime.base import ROLE_INSTALL, EngineContainer, Runtime
 from worker.second_copy import SecondCopy
 
 
@@ -78,9 +79,11 @@ class Recovery:
         )
 
     def _bring_containers(self, force: bool) -> Iterator[Outcome]:
+        self._finish_replacements()
         every = own_containers(self.settings, self.runtime.every(self.settings.node))
-        servers = {found.container_id: found for found in every if found.role == ROLE_SERVER}
+        servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         installs = {found.container_id: found for found in every if found.role == ROLE_INSTALL}
+        others = [found for found in every if found.engine_id not in {one.engine_id for one in servers.values()}]
         copies = {copy.internal_id: copy for copy in SecondCopy(self.settings).read()}
         for name in sorted({*servers, *installs, *copies}):
             try:
@@ -88,16 +91,23 @@ class Recovery:
                     self.settings.node, self._folder(name), servers.get(name), installs.get(name), copies.get(name)
                 )
                 became = self.records.container(container, force=force)
-                self._clear(container, installs.get(name))
+                self._clear(container, [found for found in others if found.container_id == name])
             except LightdError as error:
                 yield Outcome(f"container {name} was not brought back: {error.message}", ok=False)
             else:
                 yield Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
 
-    def _clear(self, container: Container, install: EngineContainer | None) -> None:
-        """Remove what is left of an install that nobody is waiting for, and have a torn console read anew."""
-        if install is not None:
-            self.runtime.remove(install.engine_id)
+    def _finish_replacements(self) -> None:
+        """A container that was about to take its server's place has it when the old one is gone already."""
+        for found in own_containers(self.settings, self.runtime.every(self.settings.node)):
+            name = server_name(found.container_id)
+            if found.name == next_name(found.container_id) and self.runtime.inspect(name) is None:
+                self.runtime.rename(found.engine_id, name)
+
+    def _clear(self, container: Container, others: list[EngineContainer]) -> None:
+        """Remove what is left of an install or a rebind that nobody waits for, and have a torn console read anew."""
+        for found in others:
+            self.runtime.remove(found.engine_id)
         self.console.forget_torn(container.internal_id)
 
     def _folder(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ LABEL_DATA = "lightd.data"
 LABEL_ROLE = "lightd.role"
 LABEL_SPEC = "lightd.spec"
 LABEL_JOB = "lightd.job"
+
+LABEL_IMAGE = "lightd.image"
+"""On a private image: whose it is, as JSON of `id`, `node` and `data`."""
 
 ROLE_SERVER = "server"
 ROLE_INSTALL = "install"
@@ -178,8 +182,23 @@ class Runtime(Protocol):
     def remove_image(self, image: str) -> None:
         """Remove an image; fine when there is none. Raises Conflict while a container uses it."""
 
+    def private_images(self, node: str, data: str) -> dict[str, str]:
+        """The images that `commit` made on this node for this data folder, by name, each with its container's id."""
+
     def ensure_network(self, name: str) -> None:
         """Make the bridge network that containers share, without traffic between them; fine when it is there."""
 
     def close(self) -> None:
         """Let go of all connections."""
+
+
+def owner_label(labels: Mapping[str, str]) -> str:
+    """LABEL_IMAGE for an image made of a container with these labels."""
+    names = {"id": LABEL_ID, "node": LABEL_NODE, "data": LABEL_DATA}
+    return json.dumps({name: labels.get(label, "") for name, label in names.items()})
+
+
+def owned_images(labelled: Mapping[str, str], node: str, data: str) -> dict[str, str]:
+    """Of images with their LABEL_IMAGE those of a node and data folder, each with its container's id."""
+    owners = {name: json.loads(label) for name, label in labelled.items()}
+    return {name: owner["id"] for name, owner in owners.items() if (owner["node"], owner["data"]) == (node, data)}

@@ -20,12 +20,14 @@ from requests.exceptions import RequestException
 from fleet.errors import Conflict, EngineUnavailable, Invalid, NotFound
 from fleet.images import is_private
 from worker.runtime.base import (
+    LABEL_IMAGE,
     LABEL_NODE,
     NEVER_RUN,
     ContainerPlan,
     EngineContainer,
     HostInfo,
     OnProgress,
+    owned_images,
     require_replaceable,
 )
 from worker.runtime.docker_commit import commit, remove_draft
@@ -234,6 +236,17 @@ class DockerRuntime:
                 client.remove_image(image)
             except EngineImageNotFound:
                 return
+
+    def private_images(self, node: str, data: str) -> dict[str, str]:
+        """The images that `commit` made on this node for this data folder, by name, each with its container's id."""
+        with self._engine() as client:
+            found = client.images(filters={"label": LABEL_IMAGE})
+        named = {
+            image["RepoTags"][0].rpartition(":")[0]: image["Labels"][LABEL_IMAGE]
+            for image in found
+            if image["RepoTags"]
+        }
+        return owned_images(named, node, data)
 
     def ensure_network(self, name: str) -> None:
         """Make the bridge network that containers share, without traffic between them; fine when it is there."""

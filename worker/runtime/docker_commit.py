@@ -16,6 +16,7 @@ from typing import Any
 from docker.errors import ImageNotFound
 
 from fleet.errors import Conflict
+from worker.runtime.base import LABEL_IMAGE, owner_label
 from worker.runtime.docker_errors import shortened
 
 _DRAFT = "draft"
@@ -24,11 +25,14 @@ _DRAFT = "draft"
 def commit(client: Any, engine_id: str, image: str) -> None:
     """Make an image of a stopped container's file system, configured like the image that it was made from.
 
-    One that dies half-way leaves a draft, which the next one, or `remove_draft`, removes.
+    Of its labels only one is new: it tells whose image this is. One that dies half-way leaves a draft, which the
+    next one, or `remove_draft`, removes.
     """
     remove_draft(client, image)
     container = client.inspect_container(engine_id)
     base = client.inspect_image(container["Image"]).get("Config") or {}
+    owner = {LABEL_IMAGE: owner_label(container["Config"].get("Labels") or {})}
+    base = {**base, "Labels": {**(base.get("Labels") or {}), **owner}}
     client.commit(engine_id, repository=image, tag=_DRAFT, pause=False, conf=_config(base, container["Config"]))
     draft = client.inspect_image(f"{image}:{_DRAFT}")
     if (draft.get("ContainerConfig") or {}).get("Image"):

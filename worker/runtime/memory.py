@@ -16,6 +16,8 @@ from worker.runtime.base import (
     EngineContainer,
     HostInfo,
     OnProgress,
+    owned_images,
+    owner_label,
     require_replaceable,
 )
 
@@ -56,6 +58,7 @@ class MemoryRuntime:
     networks: set[str] = field(default_factory=set)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     _made: dict[str, _Made] = field(default_factory=dict)
+    _private: dict[str, str] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
 
     def host(self) -> HostInfo:
@@ -218,8 +221,9 @@ class MemoryRuntime:
     def commit(self, engine_id: str, image: str) -> None:
         """Make an image of a stopped container's file system."""
         with self._changed:
-            self._existing(engine_id)
+            made = self._existing(engine_id)
             self.images.add(image)
+            self._private[image] = owner_label(made.plan.labels)
 
     def layer_bytes(self, engine_id: str) -> int:
         """What a container has changed outside its volume, in bytes."""
@@ -234,6 +238,12 @@ class MemoryRuntime:
             if users:
                 raise Conflict(f"The engine refused: image is used by {users[0]}", code="engine_refused")
             self.images = {kept for kept in self.images if _tagged(kept) != _tagged(image)}
+
+    def private_images(self, node: str, data: str) -> dict[str, str]:
+        """The images that `commit` made on this node for this data folder, by name, each with its container's id."""
+        with self._changed:
+            there = {name: label for name, label in self._private.items() if self.has_image(name)}
+        return owned_images(there, node, data)
 
     def ensure_network(self, name: str) -> None:
         """Make the network; fine when it is there."""

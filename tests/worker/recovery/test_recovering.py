@@ -17,9 +17,11 @@ from fleet.repositories.recovery import RecoveryRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes
-from tests.worker.operations.conftest import GAME_PORT, NODE, VOLUME, Site, site
+from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, VOLUME, Site, site
 from worker.known_store import KnownStore, known_store_of
-from worker.operations.names import install_name, server_name
+from worker.operations.container_folder import write_install
+from worker.operations.names import install_name, next_name, server_name
+from worker.operations.plans import install_plan, server_plan
 from worker.recovery.evidence import INSTALL_LOST
 from worker.recovery.recover import Recovery
 from worker.second_copy import SecondCopy
@@ -130,9 +132,6 @@ def test_what_was_being_installed_has_failed_and_leaves_nothing_in_the_engine(em
 
 def begin_install(site: Site, job_id: str) -> None:
     """What a worker had done when it died: the install container runs."""
-    from worker.operations.container_folder import write_install
-    from worker.operations.plans import install_plan
-
     container = site.container("a")
     folder = site.host.data_folder("a")
     command = write_install(folder, container.spec.install_script or "")
@@ -274,3 +273,19 @@ def test_a_start_that_was_due_by_policy_is_still_due(emptied: Emptied) -> None:
     assert emptied.recover() == []
     assert emptied.record("a").restart_at == due
     assert emptied.site.redis.zrange(key("restarts", NODE), 0, -1, withscores=True) == [("a", due)]
+
+
+@pytest.mark.parametrize("old_one_is_gone", [False, True])
+def test_a_container_that_was_about_to_take_the_servers_place(emptied: Emptied, old_one_is_gone: bool) -> None:
+    site = emptied.site
+    site.ready("a", GAME_PORT)
+    before = emptied.record("a")
+    folder, volume = site.host.data_folder("a"), site.volumes.ensure_mounted(VOLUME)
+    plan = server_plan(site.host.settings, site.container("a"), IMAGE, volume, folder)
+    coming = site.runtime.create(replace(plan, name=next_name("a")))
+    if old_one_is_gone:
+        site.runtime.remove(server_name("a"))
+    emptied.lose()
+    assert emptied.recover() == []
+    assert emptied.record("a") == (replace(before, container_id=coming) if old_one_is_gone else before)
+    assert len(site.runtime.every(NODE)) == 1

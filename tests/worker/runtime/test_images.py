@@ -15,7 +15,7 @@ from tests.support.images import BUSYBOX
 from tests.support.registry import Registry
 from tests.support.this_run import new_node_and_network
 from tests.worker.runtime.conftest import Bench
-from worker.runtime.base import LABEL_JOB
+from worker.runtime.base import LABEL_IMAGE, LABEL_JOB
 from worker.runtime.docker import DockerRuntime
 
 pytestmark = pytest.mark.engine
@@ -53,7 +53,7 @@ def test_a_committed_image_holds_the_files_but_nothing_that_its_container_was_to
     assert SECRET not in f"{image} {engine.api.history(private_image)}"
     assert image["RepoTags"] == [f"{private_image}:latest"]
     assert (config["Entrypoint"] or [], config["Cmd"] or []) == (base["Entrypoint"] or [], base["Cmd"] or [])
-    assert not any((config["Labels"] or {}).values())
+    assert {name for name, value in config["Labels"].items() if value} == {LABEL_IMAGE}
     plan = bench.plan("changes nothing", image=private_image, command=("/bin/sh", "-c", "/bin/env; /bin/cat /f"))
     second = bench.runtime.create(plan)
     bench.runtime.start(second)

@@ -12,7 +12,7 @@ from fleet.models import Limits, PortBinding
 from tests.support.deadline import eventually
 from tests.support.ports import free_port
 from tests.worker.runtime.conftest import Bench
-from worker.runtime.base import LABEL_DATA, NEVER_RUN
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, NEVER_RUN
 
 LONG_SECONDS = 20.0
 
@@ -139,8 +139,13 @@ def test_a_changed_layer_is_seen_and_becomes_an_image(bench: Bench) -> None:
     bench.runtime.wait(engine_id, LONG_SECONDS)
     assert bench.runtime.layer_bytes(engine_id) > 0
     image = f"lightd/{bench.tag}"
+    made_of = bench.runtime.inspect(engine_id)
+    assert made_of is not None
     bench.runtime.commit(engine_id, image)
     assert bench.runtime.has_image(image)
+    owner = made_of.labels.get(LABEL_NODE, ""), made_of.labels.get(LABEL_DATA, "")
+    assert bench.runtime.private_images(*owner)[image] == made_of.container_id
+    assert bench.runtime.private_images("somebody else", owner[1]) == {}
     plan = replace(bench.plan("changes nothing"), image=image)
     bench.runtime.create(plan)
     with pytest.raises(Conflict):

@@ -1,0 +1,116 @@
+"""Containers: the record against the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+
+from fleet.errors import NotFound
+from fleet.lifecycle import ALIVE, State
+from fleet.models import Container
+from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import JobRepository
+from fleet.settings import Settings
+from worker.agent.strays import Strays
+from worker.doctor.difference import Difference
+from worker.known_store import own_containers
+from worker.operations.container_folder import remove_folder
+from worker.operations.names import server_name
+from worker.runtime.base import LABEL_SPEC, EngineContainer, Runtime
+
+
+class ContainerCheck:
+    """Looks at every container of this host. One that a job works on is left out: it changes just now.
+
+    `compare` brings all records in line with the engine, as the agent does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        containers: ContainerRepository,
+        jobs: JobRepository,
+        strays: Strays,
+        compare: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._containers = containers
+        self._jobs = jobs
+        self._strays = strays
+        self._compare = compare
+
+    def look(self) -> Iterator[Difference]:
+        """All differences. The engine is listed first: what has no record after that has been deleted."""
+        every = own_containers(self._settings, self._runtime.every(self._settings.node))
+        records = self._containers.of_node(self._settings.node)
+        for stray in self._strays.among(every):
+            remove = partial(self._runtime.remove, stray.engine_id)
+            yield Difference(f"The engine has a container {stray.name} without a record.", remove)
+        servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
+        for record in records:
+            if not self._is_worked_on(record):
+                yield from self._server(record, servers.get(record.internal_id))
+                yield from self._left(record, [one for one in every if one.container_id == record.internal_id])
+        yield from self._images()
+        yield from self._folders()
+
+    def _is_worked_on(self, record: Container) -> bool:
+        try:
+            return record.deleting or (record.job_id is not None and self._jobs.get(record.job_id).is_open)
+        except NotFound:
+            return False
+
+    def _server(self, record: Container, found: EngineContainer | None) -> Iterator[Difference]:
+        name = record.internal_id
+        if found is None:
+            yield from self._no_server(record)
+        elif found.engine_id != record.container_id:
+            yield Difference(
+                f"The record of container {name} speaks of another engine container than {found.name}; reinstall it."
+            )
+        elif found.running is not (record.state in ALIVE):
+            does = "runs" if found.running else "does not run"
+            sentence = f"Container {name} {does} in the engine, but its record says {record.state}."
+            yield Difference(sentence, None if record.state in (State.FAILED, State.INSTALLING) else self._compare)
+        elif not _has_ports(found, record):
+            yield Difference(f"Container {name} has other ports in the engine than in its record; rebind its network.")
+
+    def _no_server(self, record: Container) -> Iterator[Difference]:
+        name = record.internal_id
+        if record.state in ALIVE:
+            sentence = f"The record says {record.state} of container {name}, but the engine has none."
+            yield Difference(sentence, self._compare)
+        elif record.state is State.READY and record.container_id is not None:
+            yield Difference(f"The engine has no container for {name}; its next start makes it again.")
+        elif record.state is State.INSTALLING:
+            yield Difference(f"Container {name} is installing in the record, but no job is on it; delete it.")
+
+    def _left(self, record: Container, every: list[EngineContainer]) -> Iterator[Difference]:
+        """What an install or a rebind has left."""
+        for found in every:
+            if found.name != server_name(record.internal_id) and record.state is not State.INSTALLING:
+                remove = partial(self._runtime.remove, found.engine_id)
+                yield Difference(f"The engine has a container {found.name}, but nobody is at work with it.", remove)
+
+    def _images(self) -> Iterator[Difference]:
+        for image, container_id in self._runtime.private_images(self._settings.node, str(self._settings.data)).items():
+            if not self._containers.exists(container_id):
+                remove = partial(self._runtime.remove_image, image)
+                yield Difference(f"The engine has an image {image} of a container that has no record.", remove)
+
+    def _folders(self) -> Iterator[Difference]:
+        folder = self._settings.data / "containers"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if not path.name.startswith(".") and not self._containers.exists(path.name):
+                sentence = f"The folder {path} has scripts of a container that has no record."
+                yield Difference(sentence, partial(remove_folder, path))
+
+
+def _has_ports(found: EngineContainer, record: Container) -> bool:
+    """Whether the engine container was made with the ports that the record names."""
+    told = json.loads(found.labels.get(LABEL_SPEC, "{}")).get("ports")
+    return told is None or told == [asdict(port) for port in record.ports]
