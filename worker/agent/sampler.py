@@ -43,15 +43,14 @@ class Sampler:
     def __init__(self, store: StatsStore, disk_used: Callable[[str], int | None]) -> None:
         self._store = store
         self._disk_used = disk_used
-        self._sampled: dict[str, _Sampled] = {}
+        self._sampled: dict[tuple[str, str], _Sampled] = {}
         self._minutes: dict[str, list[Point]] = {}
         self._begun = threading.Condition()
 
     def begin(self, record: Container, found: EngineContainer) -> None:
         """Measure a running container from now on; fine when that is done already."""
         with self._begun:
-            known = self._sampled.get(found.engine_id)
-            if known is not None and known.run == found.run:
+            if (found.engine_id, found.run) in self._sampled:
                 return
             try:
                 measured = Measured(found.pid)
@@ -60,7 +59,7 @@ class Sampler:
                 return
             except OSError:  # it has ended already
                 return
-            self._sampled[found.engine_id] = _Sampled(record.internal_id, found.run, measured)
+            self._sampled[found.engine_id, found.run] = _Sampled(record.internal_id, found.run, measured)
             self._begun.notify()
 
     def sample_next(self) -> None:
@@ -75,35 +74,31 @@ class Sampler:
         self._end_minutes(_minute_of(now))
         with self._begun:
             sampled = dict(self._sampled)
-        reports = {}
-        for engine_id, one in sampled.items():
-            report = self._report(engine_id, one, now)
-            if report is not None:
-                reports[engine_id] = report
-        self._store.write(list(reports.values()))
-        for engine_id, report in reports.items():
-            sampled[engine_id].told = report.last
+        reports = []
+        for run, one in sampled.items():
+            measured = self._measure(run, one, int(now))
+            if measured is not None:
+                reports.append((one, self._report(one, *measured, now)))
+        self._store.write([report for _, report in reports])
+        for one, report in reports:
+            one.told = report.last
             if report.renews:
-                sampled[engine_id].kept_at = _minute_of(now)
+                one.kept_at = _minute_of(now)
 
-    def _report(self, engine_id: str, sampled: _Sampled, now: float) -> Report | None:
-        measured = self._measure(engine_id, sampled, int(now))
-        if measured is None:
-            return None
-        stats, point = measured
+    def _report(self, sampled: _Sampled, stats: Stats, point: Point, now: float) -> Report:
         self._minutes.setdefault(sampled.container_id, []).append(point)
         told = sampled.told
         is_news = told is None or told.stats != stats
         last = LastStats(sampled.run, int(now * 1000), stats) if told is None or is_news else told
         return Report(sampled.container_id, last, point, is_news, renews=sampled.kept_at != _minute_of(now))
 
-    def _measure(self, engine_id: str, sampled: _Sampled, at: int) -> tuple[Stats, Point] | None:
+    def _measure(self, run: tuple[str, str], sampled: _Sampled, at: int) -> tuple[Stats, Point] | None:
         try:
             return sampled.measured.measure(at, self._disk_used(sampled.container_id))
         except OSError:  # it has ended
+            sampled.measured.close()
             with self._begun:
-                if self._sampled.get(engine_id) is sampled:
-                    del self._sampled[engine_id]
+                del self._sampled[run]
             return None
 
     def _end_minutes(self, current: int) -> None:

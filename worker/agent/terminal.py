@@ -62,7 +62,9 @@ class Terminal:
         """Whether the engine still holds the other end. It does not always let go when the process ends."""
         connection = self._connection.sock
         try:
-            return not select.select([connection], [], [], 0)[0] or connection.recv(1, socket.MSG_PEEK) != b""
+            poll = select.poll()  # unlike `select`, for any number of open files
+            poll.register(connection, select.POLLIN)
+            return not poll.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
         except (OSError, ValueError):
             return False
 

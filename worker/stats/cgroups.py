@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from worker.stats.kernel_file import read_kernel_file
+from worker.stats.kernel_file import KernelFiles
 
 _MACHINE_MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 _V1_CONTROLLERS = ("cpuacct", "memory", "pids", "blkio")
@@ -40,40 +40,53 @@ class Usage:
 
 
 class ControlGroup(Protocol):
-    """The control group of one container."""
+    """The control group of one container, whose files are open until `close`."""
 
     def read(self) -> Usage:
         """Its use now; raises OSError when it is gone."""
+
+    def close(self) -> None:
+        """Read it no more."""
 
 
 class ControlGroupV1:
     """Version 1. `folders` are those of its controllers."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._cpu = str(folders["cpuacct"] / "cpuacct.usage")
-        self._memory = str(folders["memory"] / "memory.usage_in_bytes")
-        self._memory_stat = str(folders["memory"] / "memory.stat")
-        self._pids = str(folders["pids"] / "pids.current")
-        traffic = [folders["blkio"] / name for name in _V1_TRAFFIC]
-        self._traffic = [str(path) for path in traffic if path.exists()]
+        traffic = {name: folders["blkio"] / name for name in _V1_TRAFFIC}
+        self._traffic = [name for name, path in traffic.items() if path.exists()]
+        self._files = KernelFiles(
+            {
+                "cpu": folders["cpuacct"] / "cpuacct.usage",
+                "memory": folders["memory"] / "memory.usage_in_bytes",
+                "memory.stat": folders["memory"] / "memory.stat",
+                "pids": folders["pids"] / "pids.current",
+                **{name: traffic[name] for name in self._traffic},
+            }
+        )
 
     def read(self) -> Usage:
         """Its use now; raises OSError when it is gone."""
-        stat = read_kernel_file(self._memory_stat)
+        files = self._files
+        stat = files.read("memory.stat")
         read_bytes, write_bytes = self._read_traffic()
         return Usage(
-            cpu_ns=int(read_kernel_file(self._cpu)),
-            memory_bytes=_used(int(read_kernel_file(self._memory)), _number_after(stat, b"total_inactive_file")),
+            cpu_ns=int(files.read("cpu")),
+            memory_bytes=_used(int(files.read("memory")), _number_after(stat, b"total_inactive_file")),
             memory_limit_bytes=_limit(_number_after(stat, b"hierarchical_memory_limit")),
-            pids=int(read_kernel_file(self._pids)),
+            pids=int(files.read("pids")),
             block_read_bytes=read_bytes,
             block_write_bytes=write_bytes,
         )
 
+    def close(self) -> None:
+        """Read it no more."""
+        self._files.close()
+
     def _read_traffic(self) -> tuple[int, int]:
         """Bytes read and written, by whoever counts them first; as the engine does."""
-        for path in self._traffic:
-            counted = _v1_traffic(read_kernel_file(path))
+        for name in self._traffic:
+            counted = _v1_traffic(self._files.read(name))
             if any(counted):
                 return counted
         return 0, 0
@@ -83,26 +96,27 @@ class ControlGroupV2:
     """Version 2: everything in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._cpu = str(folder / "cpu.stat")
-        self._memory = str(folder / "memory.current")
-        self._memory_stat = str(folder / "memory.stat")
-        self._memory_limit = str(folder / "memory.max")
-        self._pids = str(folder / "pids.current")
-        self._traffic = str(folder / "io.stat")
+        names = ("cpu.stat", "memory.current", "memory.stat", "memory.max", "pids.current", "io.stat")
+        self._files = KernelFiles({name: folder / name for name in names})
 
     def read(self) -> Usage:
         """Its use now; raises OSError when it is gone."""
-        inactive_bytes = _number_after(read_kernel_file(self._memory_stat), b"inactive_file")
-        limit = read_kernel_file(self._memory_limit).strip()
-        read_bytes, write_bytes = _v2_traffic(read_kernel_file(self._traffic))
+        files = self._files
+        inactive_bytes = _number_after(files.read("memory.stat"), b"inactive_file")
+        limit = files.read("memory.max").strip()
+        read_bytes, write_bytes = _v2_traffic(files.read("io.stat"))
         return Usage(
-            cpu_ns=_number_after(read_kernel_file(self._cpu), b"usage_usec") * _NANOSECONDS_PER_MICROSECOND,
-            memory_bytes=_used(int(read_kernel_file(self._memory)), inactive_bytes),
+            cpu_ns=_number_after(files.read("cpu.stat"), b"usage_usec") * _NANOSECONDS_PER_MICROSECOND,
+            memory_bytes=_used(int(files.read("memory.current")), inactive_bytes),
             memory_limit_bytes=_limit(0 if limit == b"max" else int(limit)),
-            pids=int(read_kernel_file(self._pids)),
+            pids=int(files.read("pids.current")),
             block_read_bytes=read_bytes,
             block_write_bytes=write_bytes,
         )
+
+    def close(self) -> None:
+        """Read it no more."""
+        self._files.close()
 
 
 def control_group_of(pid: int, proc: Path = Path("/proc")) -> ControlGroup:

@@ -25,12 +25,16 @@ class _Reading:
 
 
 class Measured:
-    """A run of a container, by a process of it. Raises OSError when what it would read cannot be seen, or is gone."""
+    """A run of a container, by a process of it, until `close`. Raises NotVisible, or OSError when it is over."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._group = control_group_of(pid)
-        self._before = self._read()
+        try:
+            self._before = self._read()
+        except OSError:
+            self.close()
+            raise
 
     def measure(self, at: int, disk_used_bytes: int | None) -> tuple[Stats, Point] | None:
         """Its stats, and how they have risen since the last time, as the point of the second `at`.
@@ -67,6 +71,10 @@ class Measured:
             disk_used_bytes=disk_used_bytes,
         )
         return stats, point
+
+    def close(self) -> None:
+        """Measure no more."""
+        self._group.close()
 
     def _read(self) -> _Reading:
         """The control group first: it goes with the container, while the number of its process may come again."""

@@ -5,12 +5,13 @@ The engine's numbers on this machine are compared elsewhere, for the version tha
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from worker.stats.cgroups import ControlGroup, NotVisible, Usage, control_group_of
+from worker.stats.cgroups import NotVisible, Usage, control_group_of
 
 PID = 4711
 ENGINE_ID = "b99dca02a3ee9e42ebda86010666b770cc9ac43e20f893a9dab5b4f81e548eb8"
@@ -75,8 +76,9 @@ class Host:
         before = "31 23 0:28 / /sys rw shared:7 - sysfs sysfs rw\n"
         self.write("proc/self/mountinfo", before + "".join(f"{line}\n" for line in lines))
 
-    def group(self) -> ControlGroup:
-        return control_group_of(PID, self.proc)
+    def usage(self) -> Usage:
+        with closing(control_group_of(PID, self.proc)) as group:
+            return group.read()
 
 
 @pytest.fixture
@@ -111,16 +113,16 @@ def v1(host: Host) -> Host:
 
 
 def test_version_2_is_read(v2: Host) -> None:
-    assert v2.group().read() == V2_USAGE
+    assert v2.usage() == V2_USAGE
 
 
 def test_version_1_is_read(v1: Host) -> None:
-    assert v1.group().read() == Usage(**{**_fields(V2_USAGE), "cpu_ns": 5_082_061_100})
+    assert v1.usage() == Usage(**{**_fields(V2_USAGE), "cpu_ns": 5_082_061_100})
 
 
 def test_a_disk_whose_scheduler_counts_itself_is_read_as_the_engine_does(v1: Host) -> None:
     v1.write(f"blkio/docker/{ENGINE_ID}/blkio.bfq.io_service_bytes_recursive", "8:0 Read 5\n8:0 Write 6\nTotal 11\n")
-    usage = v1.group().read()
+    usage = v1.usage()
     assert (usage.block_read_bytes, usage.block_write_bytes) == (5, 6)
 
 
@@ -128,7 +130,7 @@ def test_a_disk_whose_scheduler_counts_itself_is_read_as_the_engine_does(v1: Hos
 def test_no_limit_means_the_machines_memory(v2: Host, limit: str) -> None:
     v2.write(f"cgroup/system.slice/docker-{ENGINE_ID}.scope/memory.max", limit)
     machine = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
-    assert v2.group().read().memory_limit_bytes == machine
+    assert v2.usage().memory_limit_bytes == machine
 
 
 def test_a_group_below_a_root_that_is_mounted_itself_is_found(v2: Host) -> None:
@@ -136,13 +138,13 @@ def test_a_group_below_a_root_that_is_mounted_itself_is_found(v2: Host) -> None:
     slice_path = f"/system.slice/docker-{ENGINE_ID}.scope"
     v2.mount(f"35 24 0:30 /kubepods {v2.folder}/cgroup rw - cgroup2 cgroup2 rw")
     v2.write(f"proc/{PID}/cgroup", f"0::/kubepods{slice_path}\n")
-    assert v2.group().read() == V2_USAGE
+    assert v2.usage() == V2_USAGE
 
 
 def test_a_group_that_cannot_be_seen_is_an_error(v2: Host) -> None:
     v2.write(f"proc/{PID}/cgroup", "0::/elsewhere\n")
     with pytest.raises(NotVisible, match="elsewhere"):
-        v2.group()
+        v2.usage()
 
 
 def test_a_process_that_is_gone_is_an_error(v2: Host) -> None:
@@ -153,7 +155,7 @@ def test_a_process_that_is_gone_is_an_error(v2: Host) -> None:
 def test_memory_that_is_all_unused_file_pages_counts_as_it_is(v2: Host) -> None:
     """The kernel's two figures are not of the same moment: one may be larger than the other."""
     v2.write(f"cgroup/system.slice/docker-{ENGINE_ID}.scope/memory.current", "4096\n")
-    assert v2.group().read().memory_bytes == 4096
+    assert v2.usage().memory_bytes == 4096
 
 
 def _fields(usage: Usage) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +91,11 @@ def pid_of(container: Container) -> int:
     return int(container.attrs["State"]["Pid"])
 
 
+def usage_of(container: Container) -> Usage:
+    with closing(control_group_of(pid_of(container))) as group:
+        return group.read()
+
+
 def memory_as_docker_stats_shows_it(stats: EngineStats) -> int:
     memory = stats["memory_stats"]
     name = "total_inactive_file" if "total_inactive_file" in memory["stats"] else "inactive_file"
@@ -109,8 +115,7 @@ def read_at(stats: EngineStats) -> float:
 @pytest.fixture(scope="module")
 def sandwich(busy: Container) -> Sandwich:
     """Our answer between two of the engine."""
-    pid = pid_of(busy)
-    return Sandwich(ask(busy), control_group_of(pid).read(), network_bytes(pid), ask(busy))
+    return Sandwich(ask(busy), usage_of(busy), network_bytes(pid_of(busy)), ask(busy))
 
 
 def test_processor_time_is_the_engines(sandwich: Sandwich) -> None:
@@ -150,9 +155,10 @@ def test_processor_use_of_a_busy_container_is_the_engines_within_three_points(bu
     """Both look at slightly different times, so on a machine with much else to do it may take a second look."""
 
     def difference() -> list[float]:
-        before, measured = ask(busy), Measured(pid_of(busy))
-        time.sleep(4)  # what is measured is this time itself
-        found, after = measured.measure(0, None), ask(busy)
+        before = ask(busy)
+        with closing(Measured(pid_of(busy))) as measured:
+            time.sleep(4)  # what is measured is this time itself
+            found, after = measured.measure(0, None), ask(busy)
         assert found is not None
         spent = after["cpu_stats"]["cpu_usage"]["total_usage"] - before["cpu_stats"]["cpu_usage"]["total_usage"]
         theirs = 100 * spent / 1e9 / (read_at(after) - read_at(before))
@@ -167,8 +173,7 @@ def test_a_container_without_a_limit_may_use_all_memory(engine: docker.DockerCli
     container = engine.containers.run(BUSYBOX, ["sleep", "600"], detach=True)
     try:
         container.reload()
-        ours = control_group_of(pid_of(container)).read()
-        assert ours.memory_limit_bytes == ask(container)["memory_stats"]["limit"]
+        assert usage_of(container).memory_limit_bytes == ask(container)["memory_stats"]["limit"]
     finally:
         container.remove(force=True)
 
@@ -177,10 +182,10 @@ def test_the_end_of_a_container_is_noticed(engine: docker.DockerClient, busybox_
     container = engine.containers.run(BUSYBOX, ["sleep", "600"], detach=True)
     try:
         container.reload()
-        measured = Measured(pid_of(container))
-        container.kill()
-        container.wait()
-        eventually(lambda: _is_over(measured), within_seconds=5, what="the end")
+        with closing(Measured(pid_of(container))) as measured:
+            container.kill()
+            container.wait()
+            eventually(lambda: _is_over(measured), within_seconds=5, what="the end")
     finally:
         container.remove(force=True)
 
