@@ -20,11 +20,12 @@ local kind, step = work[1], work[2]
 local cancelled = open and redis.call('HGET', K.job(job), 'cancel') == '1'
 local rebinds = kind == 'rebind-network' and (step == 'stop' or step == 'waiting')
 local goes_on = rebinds or (kind == 'restart' and step ~= 'start')
-local asked = goes_on or kind == 'stop' or kind == 'kill' or kind == 'delete'
+local killed = cancelled and UNINTERRUPTED[kind]
+local asked = killed or goes_on or kind == 'stop' or kind == 'kill' or kind == 'delete'
 
 -- Who or what ended it: the job that asked for it, a limit, the process itself, or nobody knows.
 local function cause_of(ending)
-  if cancelled and UNINTERRUPTED[kind] then return 'kill' end
+  if killed then return 'kill' end
   if asked then return kind end
   if ending.oom_killed then return 'limit' end
   if not ending.exit_code then return 'unknown' end

@@ -102,6 +102,15 @@ def test_an_end_that_was_asked_for_names_the_action(site: Site, action: Action) 
     assert site.container("a").restart_at is None
 
 
+def test_a_kill_of_a_rebinding_is_not_followed_by_a_start(site: Site) -> None:
+    site.running("a", restart_policy="always")
+    site.rebind("a", GAME_PORT)
+    site.ask("a", Action.KILL)
+    end(site, "a", 137)
+    assert last_end(site, "a").cause == "kill"
+    assert site.container("a").restart_at is None
+
+
 def test_a_process_that_a_restart_has_begun_may_crash(site: Site) -> None:
     site.ready("a")
     site.run(site.ask("a", Action.RESTART))
