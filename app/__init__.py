@@ -6,6 +6,7 @@ from flask import Flask
 
 from app.auth import init_auth
 from app.containers.history import blueprint as history
+from app.containers.resources import blueprint as resources
 from app.containers.routes import blueprint as containers
 from app.containers.stats import blueprint as stats
 from app.errors import init_errors
@@ -27,7 +28,8 @@ from app.volumes.transfers import blueprint as transfers
 from fleet.settings import Settings
 from fleet.store import Stores
 
-_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, containers, history, stats, jobs)
+_CONTAINERS = (containers, resources, history, stats)
+_RESOURCES = (public, tokens, volumes, files, transfers, links, archives, network, *_CONTAINERS, jobs)
 
 
 def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:

@@ -6,7 +6,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 |---|---|---|---|
 | generation | string | id of this store's contents | the first agent, restore |
 | restored | string | checksum of the backup that this store was filled from | restore |
-| container | hash | one container's record | transition, exited, create_container |
+| container | hash | one container's record | transition, exited, create_container, open_limits_job |
 | containers | zset | ids of all containers, ordered by name | create_container, remove_container |
 | container_jobs | zset | job ids of a container by creation time, 7 days | open_job |
 | feed | stream | state events and daemon messages of a container, capped | emit |

@@ -72,6 +72,7 @@ class Container:
     `restart_at` is when the policy starts it again (unix seconds), `restarts` how often it did so in a row.
     `next_ports` are held beside `ports` while a rebinding is under way. `own_image`: its last install left a private
     image, without which it cannot be made again.
+    `revision` counts the changes of `spec`; `started_with` is the `startup_digest` that the latest process began with.
     """
 
     internal_id: str
@@ -95,6 +96,8 @@ class Container:
     restarts: int = 0
     next_ports: tuple[PortBinding, ...] | None = None
     own_image: bool = False
+    revision: int = 0
+    started_with: str | None = None
 
     def is_in_run(self, run: str) -> bool:
         """Whether this run goes on. A state may run ahead of the engine: then its run has not begun."""

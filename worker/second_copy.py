@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from fleet.models import Container
-from fleet.repositories.containers import container_fields, container_from_fields
+from fleet.repositories.container_fields import container_fields, container_from_fields
 from fleet.settings import Settings
 
 log = structlog.get_logger()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from app.containers.limits import first_limits
 from app.containers.mounts import require_allowed
 from app.containers.power import enqueue
-from app.json_body import invalid_fields
 from app.services import Services
 from fleet.images import require_image_allowed
 from fleet.lifecycle import InstallState, State
-from fleet.models import Container, Job, Limits, Node, Spec
+from fleet.models import Container, Job, Node, Spec
 from fleet.repositories.jobs import new_job
 from fleet.settings import Settings
-
-_MB = 1024 * 1024
 
 
 def create_container(services: Services, wanted: dict[str, Any]) -> Job:
@@ -53,7 +51,7 @@ def _spec(wanted: dict[str, Any], node: Node, settings: Settings) -> Spec:
     return Spec(
         image=wanted["image"],
         startup_command=wanted["startup_command"],
-        limits=_limits(wanted["limits"], node, settings),
+        limits=first_limits(wanted["limits"], node, settings),
         start_pattern=wanted["start_pattern"],
         mount=wanted["mount"],
         install_script=wanted["install_script"],
@@ -66,24 +64,6 @@ def _spec(wanted: dict[str, Any], node: Node, settings: Settings) -> Spec:
         labels=wanted["labels"],
         restart_policy=wanted["restart_policy"]["policy"],
         restart_tries=wanted["restart_policy"]["max_tries"],
-    )
-
-
-def _limits(wanted: dict[str, Any], node: Node, settings: Settings) -> Limits:
-    """What was asked for, with the operator's defaults, which shrink to what the host has."""
-    problems = {}
-    if wanted.get("memory", 0) > node.memory_bytes:
-        problems["memory"] = [f"Node {node.id} has {node.memory_bytes} bytes."]
-    if wanted.get("cpu", 0) > node.cpus:
-        problems["cpu"] = [f"Node {node.id} has {node.cpus} cores."]
-    if problems:
-        raise invalid_fields({"limits": problems})
-    return Limits(
-        memory_bytes=wanted.get("memory", min(settings.default_memory_mb * _MB, node.memory_bytes)),
-        cpu=wanted.get("cpu", min(settings.default_cpu, float(node.cpus))),
-        pids=wanted.get("pids", settings.default_pids),
-        swap_bytes=wanted.get("swap", 0),
-        io_weight=wanted.get("io_weight"),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from flask import Response
 
+from app.containers.amendment import amend_container
+from app.containers.command import send_command
 from app.containers.creation import create_container
 from app.containers.deletion import delete_container
 from app.containers.power import DEEDS, begin_action, request_action
@@ -16,6 +18,9 @@ from app.containers.rebinding import rebind_network
 from app.containers.repair import repair_container
 from app.containers.schemas import (
     ActionStarted,
+    Changes,
+    Command,
+    CommandSent,
     ContainerPage,
     ContainerQuery,
     ContainerRecord,
@@ -74,6 +79,26 @@ def get_container(internal_id: str) -> Response:
     last_end = offered.containers.history.last_end(internal_id)
     shown = shown_container(container, offered.node_states.state_of(container.node), last_end)
     return Response(json.dumps(shown, separators=(",", ":")), mimetype="application/json")
+
+
+@blueprint.route("/containers/<internal_id>", methods=["PATCH"])
+@blueprint.arguments(Changes)
+@blueprint.response(200, ContainerRecord)
+def patch_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """Change a container without an install; `restart_needed` tells whether its process has to start again for it."""
+    offered = services()
+    container = amend_container(offered, internal_id, wanted)
+    last_end = offered.containers.history.last_end(internal_id)
+    return shown_container(container, offered.node_states.state_of(container.node), last_end)
+
+
+@blueprint.route("/containers/<internal_id>/command", methods=["POST"])
+@blueprint.arguments(Command)
+@blueprint.response(200, CommandSent)
+def post_command(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """Write one line to the terminal of the container's process, after those that were sent before it."""
+    send_command(services(), internal_id, wanted["command"])
+    return {"message": "Command sent", "internal_id": internal_id}
 
 
 @blueprint.route("/containers/<internal_id>", methods=["DELETE"])

@@ -83,6 +83,27 @@ class Rebinding(Schema):
     )
 
 
+class Changes(Schema):
+    """What is new; what is left out stays, and null is what it is when nobody says anything."""
+
+    startup_command = Text(max_bytes=_LONGEST_STARTUP_BYTES, empty=False)
+    start_pattern = Pattern(allow_none=True, max_bytes=4000)
+    env = TextMap(names=_ENV_NAME, max_entries=1000, max_bytes=_LONGEST_ENV_BYTES, allow_none=True)
+    labels = TextMap(names=_LABEL_NAME, max_entries=64, max_bytes=1000, allow_none=True)
+    stop_command = ConsoleLine(allow_none=True, max_bytes=8000)
+    stop_signal = SignalName(allow_none=True)
+    stop_timeout = Whole(low=0, high=3600, allow_none=True, metadata={"description": "Seconds until SIGKILL."})
+    install_timeout = Whole(low=1, high=_LONGEST_INSTALL_SECONDS, allow_none=True, metadata=_SECONDS)
+    pull_policy = fields.String(allow_none=True, validate=validate.OneOf(["if-missing", "always"]))
+    restart_policy = RestartPolicy(allow_none=True)
+
+
+class Command(Schema):
+    """One line for a container's terminal."""
+
+    command = Text(required=True, max_bytes=8000)
+
+
 class ContainerQuery(PageQuery):
     """Which containers to list."""
 
@@ -154,6 +175,13 @@ class CreationStarted(Schema):
     internal_id = fields.String()
     state = fields.String()
     job_id = fields.String()
+
+
+class CommandSent(Schema):
+    """The line was written to the terminal."""
+
+    message = fields.String()
+    internal_id = fields.String()
 
 
 class ActionStarted(Schema):
@@ -266,6 +294,9 @@ class ContainerRecord(ListedContainer):
     error = fields.String(allow_none=True, metadata={"description": "Why the last job failed."})
     env = fields.Dict(keys=fields.String(), values=fields.String())
     job_id = fields.String(allow_none=True)
+    restart_needed = fields.Boolean(
+        metadata={"description": "Its process does not see a change of `startup_command` or `env` yet."}
+    )
     stop_command = fields.String(allow_none=True)
     stop_signal = fields.String()
     stop_timeout = fields.Integer()

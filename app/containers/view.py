@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from app.containers.limits import shown_limits
 from fleet.models import Container
 from fleet.repositories.history import Happening
+from fleet.restart import restart_needed
 from fleet.runs import RunEnd
 
 _NANOSECONDS = 1_000_000_000
@@ -15,7 +17,6 @@ _NANOSECONDS = 1_000_000_000
 def shown_container(container: Container, node_state: str, last_end: RunEnd | None) -> dict[str, Any]:
     """All of a container."""
     spec = container.spec
-    limits = spec.limits
     return {
         "internal_id": container.internal_id,
         "container_id": container.container_id,
@@ -26,13 +27,7 @@ def shown_container(container: Container, node_state: str, last_end: RunEnd | No
         "install_state": container.install_state,
         "state": container.state,
         "ports": _shown_ports(container),
-        "limits": {
-            "memory": limits.memory_bytes,
-            "cpu": limits.cpu,
-            "swap": limits.swap_bytes,
-            "pids": limits.pids,
-            "io_weight": limits.io_weight,
-        },
+        "limits": shown_limits(spec.limits),
         "mount": spec.mount,
         "env": spec.env,
         "stop_command": spec.stop_command,
@@ -51,6 +46,7 @@ def shown_container(container: Container, node_state: str, last_end: RunEnd | No
         "started_at": _started_at(container),
         "error": container.error,
         "job_id": container.job_id,
+        "restart_needed": restart_needed(container),
         "created_at": container.created_at,
         "updated_at": container.updated_at,
     }

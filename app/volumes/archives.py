@@ -10,14 +10,13 @@ from marshmallow import Schema, fields, validate
 from app.containers.power import enqueue
 from app.fields import Text
 from app.idempotency import repeatable
+from app.jobs.failure import failure_of
 from app.json_body import Blueprint
 from app.services import services
 from app.volumes.schemas import MOST_PATHS, FolderPath, VolumePath
 from app.volumes.transfers import ARCHIVE_FORMATS
-from fleet.errors import Conflict, LightdError, NodeTimeout
-from fleet.models import Job
+from fleet.errors import NodeTimeout
 from fleet.paths import path_bytes
-from fleet.problems import error_from
 from fleet.repositories.jobs import new_job
 
 _PATIENCE_SECONDS = 25.0
@@ -131,13 +130,5 @@ def _answer(volume_id: str, kind: str, arguments: dict[str, Any]) -> Response:
         response.status_code = 202
         return response
     if ended.state != "done":
-        raise _failure(ended)
+        raise failure_of(ended)
     return jsonify(ended.result)
-
-
-def _failure(job: Job) -> LightdError:
-    """The error that a job ended with, as its worker raised it."""
-    if job.state == "cancelled":
-        return Conflict("The job was cancelled; nothing of it was kept.", code="cancelled")
-    told = job.result or {"status": 500, "code": "internal"}
-    return error_from(told["status"], {**told, "error": job.error})

@@ -1,7 +1,8 @@
 -- The one way a container's record changes. Invariant: state, job, deadline, event and order change
 -- together, and only if every guard holds.
 --   guard.states      the record's state is one of these
---   guard.job         this job is the container's current one, open, at attempt guard.attempt
+--   guard.revision    the spec has not changed since it was read, and the container is not being deleted
+--   guard.job         this job is the container's current one or stands aside, open, at attempt guard.attempt
 --   guard.engine_id   the record still speaks of this engine container
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
 --   guard.restart_due a start by policy is due, and nobody is at work on the container
@@ -32,8 +33,13 @@ if doing and request.job.kind ~= 'delete' and (UNINTERRUPTED[doing] or UNINTERRU
   request.aside, request.set, request.messages = true, nil, nil
   request.job.aside, request.job.waits, request.job.deadline = '1', nil, nil
 end
+if guard.revision then
+  if record[5] == '1' then return refuse('deleting', current or '') end
+  if (redis.call('HGET', K.container(id), 'revision') or '0') ~= guard.revision then return refuse('revision') end
+end
 if guard.job then
-  if current ~= guard.job or not is_open(guard.job) then return refuse('superseded', current or '') end
+  local aside = redis.call('HGET', K.job(guard.job), 'aside')
+  if (current ~= guard.job and not aside) or not is_open(guard.job) then return refuse('superseded', current or '') end
   if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
 end
 if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
@@ -77,6 +83,12 @@ local moved = set.state and set.state ~= state
 local acted = request.job and request.job.asked_by ~= BY_POLICY and DECIDES[request.job.kind]
 if (moved or acted) and forget_restart(id, node) and acted then note(id, 'restart_cancelled', {}) end
 if acted then redis.call('HDEL', K.container(id), 'restarts') end
+if set.spec then
+  redis.call('HINCRBY', K.container(id), 'revision', 1)
+  local forgotten = cjson.decode(set.spec).restart_policy == 'no' and forget_restart(id, node)
+  if request.changed then note(id, 'changed', {fields = request.changed}) end
+  if forgotten then note(id, 'restart_cancelled', {}) end
+end
 if request.job then
   if not request.aside then
     supersede(current, request.at)

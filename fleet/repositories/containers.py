@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from fleet import messages
-from fleet.errors import AlreadyExists, Conflict, Invalid, LightdError, NotFound, PortNotInPool, PortTaken
+from fleet.errors import Conflict, NotFound
 from fleet.keys import key
-from fleet.lifecycle import ALIVE, MOVES, Action, InstallState, State, not_allowed
-from fleet.models import Container, Job, Limits, PortBinding, PortWish, Spec
+from fleet.lifecycle import ALIVE, MOVES, Action, State, not_allowed
+from fleet.models import Container, Job, PortWish, Spec
+from fleet.repositories.container_fields import changed_fields, container_from_fields, new_fields
 from fleet.repositories.history import History
 from fleet.repositories.jobs import job_fields
+from fleet.repositories.refusals import PORT_REASONS, creation_error, installing, port_error
 from fleet.runs import Run, end_of
 from fleet.scripts import Scripts
 from fleet.store import Client
@@ -67,14 +69,14 @@ class ContainerRepository:
         Raises AlreadyExists, NotFound (volume), PortNotInPool, PortTaken or Conflict (no port free).
         """
         request = {
-            "container": _fields(container),
+            "container": new_fields(container),
             "ports": [asdict(wish) for wish in wishes],
             "job": job_fields(job),
             "messages": [messages.event(messages.INSTALLING)],
         }
         answer = self._scripts.run("create_container", request)
         if answer[0] == "refused":
-            raise _creation_error(container.internal_id, answer[1], answer[2:])
+            raise creation_error(container.internal_id, answer[1], answer[2:])
 
     def begin(
         self,
@@ -134,6 +136,44 @@ class ContainerRepository:
         request["guard"]["restart_due"] = True
         return self._scripts.run("transition", request)[0] == "ok"
 
+    def amend(self, container_id: str, change: Callable[[Spec], Spec], named: Sequence[str] = ()) -> Container:
+        """Change what a container shall be; the record afterwards. `change` may be asked again for a newer spec.
+
+        `named` are the fields that are told in its history.
+
+        Raises NotFound, ActionNotAllowed while it installs, Conflict while it is deleted.
+        """
+        while True:
+            container = self.get(container_id)
+            request = {
+                "id": container_id,
+                "guard": {
+                    "states": [state for state in State if state is not State.INSTALLING],
+                    "revision": str(container.revision),
+                },
+                "set": changed_fields({"spec": change(container.spec)}, time.time()),
+                "changed": list(named) or None,
+            }
+            answer = self._scripts.run("transition", request)
+            if answer[0] == "ok":
+                return self.get(container_id)
+            if answer[1] == "state":
+                raise installing()
+            if answer[1] != "revision":
+                _raise_refusal(answer)
+
+    def open_limits_job(self, job: Job) -> None:
+        """Record a job that changes limits; it takes the place of an earlier one that is not done.
+
+        Raises NotFound, ActionNotAllowed while the container installs, Conflict while it is deleted.
+        """
+        answer = self._scripts.run("open_limits_job", {"job": job_fields(job)})
+        if answer[0] == "ok":
+            return
+        if answer[1] == "installing":
+            raise installing()
+        _raise_refusal(answer)
+
     def write(
         self,
         name: str,
@@ -148,13 +188,15 @@ class ContainerRepository:
         free_ports: bool = False,
         rebound: bool | None = None,
         result: dict[str, Any] | None = None,
+        revision: int | None = None,
         **changes: Any,
     ) -> None:
         """Change a record on behalf of a job; `finish` ends the job with that state in the same step.
 
         `error` goes into job and record, `result` into the job. `wait_until` parks the job until the process ends,
         SIGKILL follows at that time. `free_ports` gives the container's ports back to the pool. `rebound` ends a
-        rebinding: the new ports take the place of the old ones, or are given back. Raises Superseded.
+        rebinding: the new ports take the place of the old ones, or are given back. `revision` is
+        that of the spec that a new one was made from. Raises Superseded.
         """
         now = time.time()
         if error is not None:
@@ -163,8 +205,13 @@ class ContainerRepository:
             "id": name,
             "node": job.node,
             "at": now,
-            "guard": {"job": job.job_id, "attempt": str(job.attempt), "after_run": after_run},
-            "set": _changes(changes, now),
+            "guard": {
+                "job": job.job_id,
+                "attempt": str(job.attempt),
+                "after_run": after_run,
+                "revision": None if revision is None else str(revision),
+            },
+            "set": changed_fields(changes, now),
             "messages": list(tell),
             "wait": wait_until,
             "free_ports": free_ports or None,
@@ -185,7 +232,7 @@ class ContainerRepository:
         request = {
             "id": container.internal_id,
             "guard": {"states": [State.STARTING], "engine_id": container.container_id, "after_run": container.run},
-            "set": _changes({"state": State.RUNNING}, now),
+            "set": changed_fields({"state": State.RUNNING}, now),
             "messages": [messages.event(messages.RUNNING), messages.daemon(messages.SERVER_STARTED)],
         }
         return self._scripts.run("transition", request)[0] == "ok"
@@ -195,7 +242,7 @@ class ContainerRepository:
         request = {
             "id": container.internal_id,
             "guard": {"states": [container.state], "engine_id": container.container_id, "after_run": run},
-            "set": _changes({"state": State.RUNNING, "run": run}, time.time()),
+            "set": changed_fields({"state": State.RUNNING, "run": run}, time.time()),
             "messages": [] if container.state is State.RUNNING else [messages.event(messages.RUNNING)],
         }
         return self._scripts.run("transition", request)[0] == "ok"
@@ -209,7 +256,7 @@ class ContainerRepository:
             "node": node,
             "at": now,
             "guard": {"engine_id": engine_id, "after_run": run.started},
-            "set": _changes(changes, now),
+            "set": changed_fields(changes, now),
             "ending": None if run.presumed else end_of(run, now),
             "messages": [messages.event(messages.EXIT), messages.daemon(messages.CONTAINER_STOPPED)],
             "restart_messages": [messages.event(messages.STARTING)],
@@ -272,8 +319,8 @@ def _begin_request(
         "id": container.internal_id,
         "node": container.node,
         "at": now,
-        "guard": {"states": [state]},
-        "set": _changes({"state": destination, "error": None, **changes}, now),
+        "guard": {"states": [state], "revision": str(container.revision) if "spec" in changes else None},
+        "set": changed_fields({"state": destination, "error": None, **changes}, now),
         "job": {
             **job_fields(job),
             "waits": "exit" if action is Action.KILL and state in ALIVE else None,
@@ -295,97 +342,8 @@ def _raise_refusal(answer: list[str]) -> None:
         raise Conflict("This container is being deleted.", code="being_deleted")
     if answer[1] == "busy":
         raise Conflict(f"A {answer[2]} of this container is under way; wait for job {answer[3]}.", code="busy")
-    if answer[1] in _PORT_REASONS:
-        raise _port_error(answer[1], answer[2])
+    if answer[1] in PORT_REASONS:
+        raise port_error(answer[1], answer[2])
+    if answer[1] == "revision":
+        raise Conflict("The container was changed at the same moment; try again.", code="changed_meanwhile")
     raise Superseded(answer[1])
-
-
-_PORT_REASONS = ("pool", "taken", "none")
-
-
-def _port_error(reason: str, member: str) -> LightdError:
-    if reason == "pool":
-        return PortNotInPool()
-    if reason == "none":
-        return Conflict(f"No free {member} port is left in the pool; add one.", code="no_port_free")
-    ip, port, protocol = member.split("|")
-    return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
-
-
-def _creation_error(container_id: str, reason: str, about: list[str]) -> Exception:
-    if reason == "exists":
-        return AlreadyExists(f"Container already exists: {container_id}", code="container_exists")
-    if reason == "confusing":
-        return AlreadyExists(
-            f"A container {container_id} cannot be beside {about[0]}: its install would have the other's name.",
-            code="container_exists",
-        )
-    if reason == "volume":
-        return NotFound("Volume not found", code="volume_not_found")
-    if reason in _PORT_REASONS:
-        return _port_error(reason, about[0])
-    return Invalid(f"The container was refused: {reason}.")
-
-
-def _changes(changes: dict[str, Any], now: float) -> dict[str, str]:
-    """Record fields as the store keeps them: text, '' for None."""
-    fields = {name: _text(value) for name, value in changes.items()}
-    fields["updated_at"] = str(int(now))
-    return fields
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    if isinstance(value, Spec):
-        return json.dumps(asdict(value))
-    return str(value)
-
-
-def _fields(container: Container) -> dict[str, str]:
-    fields = container_fields(container)
-    del fields["ports"]  # the pool decides about them
-    return fields
-
-
-def container_fields(container: Container) -> dict[str, str]:
-    """A whole record as the store keeps it."""
-    kept = {name: getattr(container, name) for name in Container.__slots__ if name not in ("ports", "next_ports")}
-    fields = {name: _text(value) for name, value in kept.items() if value not in (None, False)}
-    return fields | {"ports": json.dumps([asdict(port) for port in container.ports])}
-
-
-def container_from_fields(fields: dict[str, str]) -> Container:
-    """The record that `container_fields` wrote."""
-    spec = json.loads(fields["spec"])
-    spec["limits"] = Limits(**spec["limits"])
-    exit_code = fields.get("exit_code")
-    return Container(
-        internal_id=fields["internal_id"],
-        node=fields["node"],
-        volume_id=fields["volume_id"],
-        spec=Spec(**spec),
-        ports=_bindings(fields["ports"]),
-        state=State(fields["state"]),
-        install_state=InstallState(fields["install_state"]),
-        container_id=fields.get("container_id") or None,
-        job_id=fields.get("job_id") or None,
-        created_at=int(fields["created_at"]),
-        updated_at=int(fields["updated_at"]),
-        run=fields.get("run") or None,
-        ended_run=fields.get("ended_run") or None,
-        exit_code=int(exit_code) if exit_code else None,
-        oom_killed=fields.get("oom_killed") == "1",
-        error=fields.get("error") or None,
-        deleting=fields.get("deleting") == "1",
-        restart_at=float(fields["restart_at"]) if fields.get("restart_at") else None,
-        restarts=int(fields.get("restarts") or 0),
-        next_ports=_bindings(fields["next_ports"]) if fields.get("next_ports") else None,
-        own_image=fields.get("own_image") == "1",
-    )
-
-
-def _bindings(text: str) -> tuple[PortBinding, ...]:
-    return tuple(PortBinding(**binding) for binding in json.loads(text))

@@ -10,7 +10,7 @@ from fleet import messages
 from fleet.errors import Conflict
 from fleet.lifecycle import State
 from fleet.models import Container, Volume
-from fleet.repositories.containers import container_fields
+from fleet.repositories.container_fields import container_fields
 from fleet.scripts import Scripts
 from fleet.store import Client
 

@@ -145,6 +145,10 @@ def test_a_folder_of_the_host_that_the_operator_did_not_allow_is_403(servers: Se
         ("POST", "/reinstall", {"image": BUSYBOX}),
         ("GET", "/logs", None),
         ("GET", "/jobs", None),
+        ("PATCH", "", {"env": {}}),
+        ("GET", "/resources", None),
+        ("POST", "/resources", {"pids": 50}),
+        ("POST", "/command", {"command": "hello"}),
     ],
 )
 def test_an_unknown_container_is_404_everywhere(stack: Stack, method: str, path: str, body: Answer | None) -> None:

@@ -50,6 +50,11 @@ class _Expected:
     reached: bool = False
     seen: bool = False
 
+    @property
+    def pattern(self) -> str | None:
+        """What is waited for."""
+        return self.container.spec.start_pattern
+
     def lines(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         """The lines of this run that are complete, without their end."""
         for stamp, data in entries:
@@ -74,11 +79,14 @@ class Starts:
         self._outage = Outage("start patterns")
 
     def expect(self, container: Container, found: EngineContainer) -> None:
-        """Make the container `running` when its current run prints its start pattern; fine when expected already."""
+        """Make the container `running` when its current run prints its start pattern; fine when expected already.
+
+        A pattern that has changed meanwhile is looked for from the first line of the run on.
+        """
         engine_id, run, path = found.engine_id, found.run, Path(found.log_path)
         with self._lock:
             known = self._expected.get(engine_id)
-            if known and known.run == run:
+            if known and known.run == run and known.pattern == container.spec.start_pattern:
                 return
         self.forget(engine_id)
         try:
@@ -150,7 +158,7 @@ class Starts:
         """Read on a bit; notes whether the pattern was in it."""
         entries = expected.cursor.read(_READ_BYTES)
         expected.written = bool(entries)
-        pattern = compile_pattern(expected.container.spec.start_pattern or "")
+        pattern = compile_pattern(expected.pattern or "")
         if any(pattern.search(plain_text(line)) for line in expected.lines(entries)):
             expected.seen = True
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from fleet.errors import LightdError
+from fleet.problems import body_of, status_of
 from fleet.repositories.jobs import Cancelled
 
 _log = structlog.get_logger(__name__)
@@ -14,10 +16,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """`state` is `failed` or `cancelled`; `reason` is one sentence for the person who must act."""
+    """`state` is `failed` or `cancelled`; `reason` is one sentence for the person who must act.
+
+    `problem` is status, code and fields of the error, for a client that waits; None for what no client caused.
+    """
 
     state: str
     reason: str
+    problem: dict[str, Any] | None = None
 
 
 class Undone(Exception):
@@ -35,6 +41,11 @@ def ending_of(error: Exception, job_id: str) -> Ending:
     if isinstance(error, Cancelled):
         return Ending("cancelled", "Cancelled")
     if isinstance(error, LightdError):
-        return Ending("failed", error.message)
+        return Ending("failed", error.message, problem_of(error))
     _log.error("a job failed unexpectedly", job_id=job_id, exc_info=error)
     return Ending("failed", f"Internal error; see the worker's log (job {job_id}).")
+
+
+def problem_of(error: LightdError) -> dict[str, Any]:
+    """Status, code and fields, as a client gets them."""
+    return {name: value for name, value in body_of(error).items() if name != "error"} | {"status": status_of(error)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fleet.errors import Forbidden
@@ -17,6 +18,7 @@ from worker.runtime.base import (
     LABEL_ID,
     LABEL_JOB,
     LABEL_NODE,
+    LABEL_PLAN,
     LABEL_ROLE,
     LABEL_SPEC,
     ROLE_INSTALL,
@@ -33,8 +35,11 @@ INSTALL_CAPABILITIES = (
 def server_plan(
     settings: Settings, container: Container, image: str, volume_path: Path, data_path: Path
 ) -> ContainerPlan:
-    """The container that runs the server. Raises Forbidden for a mount that the operator does not allow."""
-    return ContainerPlan(
+    """The container that runs the server. Raises Forbidden for a mount that the operator does not allow.
+
+    A label tells what else but the image went into it, so that a start sees when that has changed.
+    """
+    plan = ContainerPlan(
         name=server_name(container.internal_id),
         image=image,
         command=("/bin/sh", f"/app/data/{ENTRYPOINT}"),
@@ -51,6 +56,7 @@ def server_plan(
         ports=container.ports,
         stop_signal=container.spec.stop_signal,
     )
+    return replace(plan, labels={**plan.labels, LABEL_PLAN: _digest(plan)})
 
 
 def install_plan(
@@ -84,6 +90,11 @@ def allowed_mounts(settings: Settings, mounts: Mapping[str, str]) -> dict[str, s
         if not any(source.is_relative_to(folder) for folder in allowed):
             raise Forbidden(f"Mounting {source} is not allowed on this node; see LIGHTD_ALLOWED_MOUNTS.")
     return {target: str(source) for target, source in real.items()}
+
+
+def _digest(plan: ContainerPlan) -> str:
+    told = json.dumps(asdict(replace(plan, image="")), sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _server_env(container: Container) -> dict[str, str]:

@@ -14,6 +14,7 @@ from fleet.errors import Conflict, EngineUnavailable, LightdError
 from fleet.lifecycle import ALIVE, State
 from fleet.models import Container
 from fleet.repositories.containers import Superseded
+from fleet.restart import startup_digest
 from worker.operations.failure import Ending
 from worker.operations.install import make, prepared_plan, server_image
 from worker.operations.journal import Parked, Step, run_steps
@@ -119,6 +120,7 @@ def _put_back(work: Work) -> None:
 
 def _start(work: Work, engine_id: str) -> EngineContainer:
     allowed_mounts(work.host.settings, work.spec.mount)
+    work.write(started_with=startup_digest(work.spec))
     work.host.runtime.start(engine_id)
     seen = _current(work)
     if seen is None:

@@ -99,6 +99,12 @@ def _mend_container(work: Work, findings: Findings) -> EngineContainer:
     if not (work.host.data_folder(work.name) / ENTRYPOINT).exists():
         findings.repaired.append("The start script was missing; it was written again.")
     differences = runtime.differences(found.engine_id, prepared_plan(work, found.image))
+    if found.running and "limits" in differences:
+        runtime.update(found.engine_id, work.spec.limits)
+        differences.remove("limits")
+        findings.repaired.append(
+            "The container in the engine had other limits than the record; they are as recorded now."
+        )
     told = f"The container in the engine had other {_listed(differences)} than the record"
     if differences and found.running:
         findings.remaining.append(f"{told}; stop it and repair it again.")

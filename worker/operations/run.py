@@ -15,13 +15,14 @@ from fleet.models import Job
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import JobRefused
 from worker.operations.delete import delete, end_delete
-from worker.operations.failure import Ending, ending_of
+from worker.operations.failure import Ending, ending_of, problem_of
 from worker.operations.host import Host
 from worker.operations.install import end_install, install
 from worker.operations.lease import Leases
 from worker.operations.locks import Busy, ContainerLock, HeldBySameJob, container_lock, volume_lock
 from worker.operations.rebind import end_rebind, rebind
 from worker.operations.repair import end_repair, repair
+from worker.operations.resources import change_limits, end_change
 from worker.operations.start import end_start, start
 from worker.operations.stop import end_restart, end_stop, restart, stop
 from worker.operations.volume_job import VOLUME_OPERATIONS, work_on_volume
@@ -51,6 +52,7 @@ OPERATIONS: dict[str, Operation] = {
     Action.REBIND: Operation(rebind, end_rebind, waits_for_engine=True),
     Action.REPAIR: Operation(repair, end_repair, waits_for_engine=False),
     Action.DELETE: Operation(delete, end_delete, waits_for_engine=True),
+    "resources": Operation(change_limits, end_change, waits_for_engine=True),
 }
 """An install fails when its engine is away; it waits only where the engine is needed to undo it."""
 
@@ -112,7 +114,7 @@ class Runner:
             try:
                 container = self._host.containers.get(job.internal_id or "")
             except NotFound as error:
-                self._host.jobs.finish(job, "failed", error.message)
+                self._host.jobs.finish(job, "failed", error.message, result=problem_of(error))
                 return False
             return self._operate(operation, Work(self._host, job, container, lock, dict(job.journal)))
 

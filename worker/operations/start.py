@@ -8,13 +8,12 @@ from fleet import messages
 from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import State
 from fleet.repositories.containers import Superseded
+from fleet.restart import startup_digest
 from storage.volumes.sparse import check_host_room
-from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
-from worker.operations.install import create_server
-from worker.operations.plans import allowed_mounts
+from worker.operations.install import create_server, prepared_plan
 from worker.operations.work import Work
-from worker.runtime.base import EngineContainer
+from worker.runtime.base import LABEL_PLAN, ContainerPlan, EngineContainer
 
 _GRACEFUL = ("stop", "restart", "delete")
 
@@ -29,11 +28,6 @@ def start(work: Work) -> None:
 def start_process(work: Work, announcement: str) -> None:
     """Start the process; `running` at once unless a start pattern must be seen first."""
     work.update(step="start")
-    # The engine follows links at every start, and a container that may write there can have made some since the last.
-    allowed_mounts(work.host.settings, work.spec.mount)
-    work.host.volumes.ensure_mounted(work.container.volume_id)
-    check_host_room(work.host.settings, work.container.volume_id)
-    write_entrypoint(work.host.data_folder(work.name), work.spec)
     seen = _started(work)
     told = [messages.daemon(announcement)]
     if not work.spec.start_pattern:
@@ -64,9 +58,21 @@ def end_start(work: Work, ending: Ending) -> None:
 
 
 def _started(work: Work) -> EngineContainer:
-    """The running engine container; one that is missing, or misses its network, is made again from the record."""
+    """The running engine container.
+
+    One that is missing, misses its network, or is not what the record asks for any more is made again. Nothing is
+    lost by that: its own layer is read-only, and what an install left there is in the private image.
+    """
     runtime = work.host.runtime
-    engine_id = work.container.container_id or _recreated(work)
+    found = runtime.inspect(work.container.container_id) if work.container.container_id else None
+    if found is not None and found.running:
+        return found  # an earlier attempt has started it
+    plan = _noted_plan(work)
+    check_host_room(work.host.settings, work.container.volume_id)
+    if found is None or found.labels.get(LABEL_PLAN) != plan.labels[LABEL_PLAN]:
+        engine_id = _recreated(work)
+    else:
+        engine_id = found.engine_id
     try:
         runtime.start(engine_id)
     except NotFound:
@@ -78,8 +84,23 @@ def _started(work: Work) -> EngineContainer:
     return seen
 
 
+def _noted_plan(work: Work) -> ContainerPlan:
+    """What is to be started, written down as that before anything of it is used: a change from then on is told as
+    one that the process does not see.
+
+    The plan also looks at mounts again: the engine follows links at every start, and a container that may write
+    there can have made some since the last.
+    """
+    while True:
+        spec = work.spec
+        work.write(started_with=startup_digest(spec))
+        work.container = work.host.containers.get(work.name)
+        if work.spec == spec:
+            return prepared_plan(work, spec.image)
+
+
 def _recreated(work: Work) -> str:
-    _log.warning("an engine container was missing and is made again", container=work.name)
+    _log.info("the engine container is made again", container=work.name)
     work.host.runtime.ensure_network(work.host.settings.network)
     engine_id = create_server(work)
     work.write(container_id=engine_id)

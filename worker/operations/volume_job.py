@@ -9,9 +9,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from fleet.errors import LightdError
 from fleet.models import Job
-from fleet.problems import body_of, status_of
 from fleet.repositories.jobs import JobRefused
 from fleet.settings import Settings
 from storage.archives import Report
@@ -51,7 +49,7 @@ def work_on_volume(host: Host, job: Job) -> None:
     except Exception as error:  # noqa: BLE001 (every job ends with a reason)
         ending = ending_of(error, job.job_id)
         log.warning("job ends", state=ending.state, reason=ending.reason)
-        host.jobs.finish(job, ending.state, ending.reason, result=_problem(error))
+        host.jobs.finish(job, ending.state, ending.reason, result=ending.problem)
         return
     host.jobs.finish(job, "done", result=result, progress=1.0)
     log.info("job is done")
@@ -72,10 +70,3 @@ def _reporter(host: Host, job: Job) -> Report:
             host.jobs.update(job, progress=min(done / total, 1.0) if total else None)
 
     return report
-
-
-def _problem(error: Exception) -> dict[str, Any] | None:
-    """Status, code and fields of an error, for a client that waits for the job; None for what no client caused."""
-    if not isinstance(error, LightdError):
-        return None
-    return {name: value for name, value in body_of(error).items() if name != "error"} | {"status": status_of(error)}

@@ -12,6 +12,7 @@ from typing import Any
 from fleet.errors import Invalid
 from fleet.lifecycle import ALIVE, InstallState, State
 from fleet.models import Container, Limits, PortBinding, Spec
+from fleet.restart import startup_digest
 from worker.operations.container_folder import read_install
 from worker.operations.names import private_image
 from worker.runtime.base import LABEL_SPEC, NEVER_RUN, EngineContainer
@@ -46,6 +47,8 @@ def container_from(
 
 def _with_server(told: Container, server: EngineContainer) -> Container:
     told = replace(told, container_id=server.engine_id, install_state=InstallState.READY)
+    if server.run != NEVER_RUN:
+        told = replace(told, started_with=told.started_with or startup_digest(told.spec))
     if server.running:
         pattern_awaited = told.state is State.STARTING and told.spec.start_pattern
         state = State.STARTING if pattern_awaited else State.RUNNING

@@ -19,6 +19,11 @@ LABEL_DATA = "lightd.data"
 LABEL_ROLE = "lightd.role"
 LABEL_SPEC = "lightd.spec"
 LABEL_JOB = "lightd.job"
+LABEL_PLAN = "lightd.plan"
+"""Digest of the plan it was made from: another one means that the container has to be made again."""
+
+LABELS_OF_THE_PLAN = (LABEL_SPEC, LABEL_PLAN)
+"""They tell what it was made from; that the record asks for something else by now is for the next start."""
 
 LABEL_IMAGE = "lightd.image"
 """On a private image: whose it is, as JSON of `id`, `node` and `data`."""
@@ -106,6 +111,15 @@ class HostInfo:
     engine_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a running container uses now. Of its memory, file contents that the kernel gives back do not count."""
+
+    memory_bytes: int
+    swap_bytes: int
+    pids: int
+
+
 def require_replaceable(old: EngineContainer, plan: ContainerPlan) -> None:
     """Raise Conflict unless a new container may take the place of this one, which has its name."""
     if any(old.labels.get(name) != plan.labels.get(name) for name in (LABEL_ID, LABEL_NODE, LABEL_DATA)):
@@ -148,6 +162,15 @@ class Runtime(Protocol):
 
         Raises NotFound, or Conflict with the engine's reason (a port in use).
         """
+
+    def update(self, engine_id: str, limits: Limits) -> None:
+        """Give a container these limits, at once when it runs; all of them, so it may be repeated.
+
+        Raises NotFound, or Conflict with the engine's reason (it uses more memory than that).
+        """
+
+    def usage(self, name: str) -> Usage | None:
+        """What a container uses, by name or engine id; None when it does not run."""
 
     def inspect(self, name: str) -> EngineContainer | None:
         """One container by name or engine id; None when there is none."""

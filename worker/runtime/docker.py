@@ -19,6 +19,8 @@ from requests.exceptions import RequestException
 
 from fleet.errors import Conflict, EngineUnavailable, Invalid, NotFound
 from fleet.images import is_private
+from fleet.models import Limits
+from worker.runtime import docker_limits
 from worker.runtime.base import (
     LABEL_IMAGE,
     LABEL_NODE,
@@ -27,6 +29,7 @@ from worker.runtime.base import (
     EngineContainer,
     HostInfo,
     OnProgress,
+    Usage,
     owned_images,
     require_replaceable,
 )
@@ -134,6 +137,22 @@ class DockerRuntime:
             found = self.inspect(engine_id)  # it may have happened although the answer got lost
             if found is None or not found.running:
                 raise
+
+    def update(self, engine_id: str, limits: Limits) -> None:
+        """Give a container these limits, at once when it runs; all of them, so it may be repeated.
+
+        Raises NotFound, or Conflict with the engine's reason (it uses more memory than that).
+        """
+        with self._engine() as client:
+            docker_limits.update(client, engine_id, limits, weight_supported=self._weight_supported)
+
+    def usage(self, name: str) -> Usage | None:
+        """What a container uses, by name or engine id; None when it does not run."""
+        with self._engine() as client:
+            try:
+                return docker_limits.usage(client, name)
+            except EngineNotFound:
+                return None
 
     def inspect(self, name: str) -> EngineContainer | None:
         """One container by name or engine id; None when there is none."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from worker.runtime.base import LABELS_OF_THE_PLAN
+
 Told = dict[str, Any]
 """What the engine tells of a container, or what it would be told to make one."""
 
@@ -29,7 +31,7 @@ def _limits(told: Told, wanted: Told) -> dict[str, int]:
 
 def _labels(told: Told, wanted: Told) -> dict[str, str | None]:
     labels = told.get("Labels") or (told.get("Config") or {}).get("Labels") or {}
-    return {name: labels.get(name) for name in wanted["Labels"]}
+    return {name: labels.get(name) for name in wanted["Labels"] if name not in LABELS_OF_THE_PLAN}
 
 
 def _mounts(told: Told, _wanted: Told) -> set[tuple[str, str, bool]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.images import full_name, is_image_id
 from worker.runtime.base import ContainerPlan
+from worker.runtime.docker_limits import limit_settings
 
 HOME = "/home/container"
 DATA = "/app/data"
@@ -53,29 +54,21 @@ def weight_supported_here() -> bool:
 
 
 def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_supported: bool) -> dict[str, Any]:
-    limits = plan.limits
-    config: dict[str, Any] = {
+    return {
         "Init": True,
         "ReadonlyRootfs": plan.read_only,
         "CapDrop": ["ALL"],
         "CapAdd": list(plan.capabilities),
         "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
-        "PidsLimit": limits.pids,
-        "NanoCpus": int(limits.cpu * 1e9),
         "LogConfig": _log_config(plan.log_mb),
         "Mounts": _mounts(plan),
         "Tmpfs": _memory_folders(plan, image_volumes),
         "NetworkMode": plan.network,
         "PortBindings": _port_bindings(plan),
         "RestartPolicy": {"Name": "no"},
+        **limit_settings(plan.limits, weight_supported=weight_supported),
     }
-    if limits.memory_bytes:
-        config["Memory"] = limits.memory_bytes
-        config["MemorySwap"] = limits.memory_bytes + limits.swap_bytes
-    if limits.io_weight and weight_supported:
-        config["BlkioWeight"] = limits.io_weight
-    return config
 
 
 def _log_config(log_mb: int) -> dict[str, Any]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.images import full_name
+from fleet.models import Limits
 from worker.runtime.base import (
     LABEL_NODE,
+    LABELS_OF_THE_PLAN,
     NEVER_RUN,
     ContainerPlan,
     EngineContainer,
     HostInfo,
     OnProgress,
+    Usage,
     owned_images,
     owner_label,
     require_replaceable,
@@ -33,6 +36,7 @@ class Behaviour:
     exit_code: int = 0
     output: bytes = b""
     layer_bytes: int = 0
+    memory_bytes: int = 0
     ignores: frozenset[str] = frozenset()
     stops_on_input: bytes | None = None
 
@@ -126,10 +130,11 @@ class MemoryRuntime:
         """In what a container differs from what the plan would make. Raises NotFound."""
         with self._changed:
             had = self._existing(engine_id).plan
+        labels = {name: value for name, value in plan.labels.items() if name not in LABELS_OF_THE_PLAN}
         aspects = {
             "ports": (set(had.ports), set(plan.ports)),
             "limits": (had.limits, plan.limits),
-            "labels": ({**had.labels, **plan.labels}, dict(had.labels)),
+            "labels": ({**had.labels, **labels}, dict(had.labels)),
             "mounts": ((had.volume_path, had.data_path, had.mounts), (plan.volume_path, plan.data_path, plan.mounts)),
             "network": (had.network, plan.network),
             "rights": ((had.user, had.capabilities, had.read_only), (plan.user, plan.capabilities, plan.read_only)),
@@ -148,6 +153,30 @@ class MemoryRuntime:
             seconds = made.behaviour.seconds
             made.ends_at = None if seconds is None else time.monotonic() + seconds
             self._changed.notify_all()
+
+    def update(self, engine_id: str, limits: Limits) -> None:
+        """Give a container these limits. Raises NotFound, or Conflict when it uses more memory than that."""
+        with self._changed:
+            made = self._find(engine_id)
+            if made is None:
+                raise NotFound(f"The engine does not know it: {engine_id}", code="engine_not_found")
+            if made.seen.running and 0 < limits.memory_bytes < made.behaviour.memory_bytes:
+                raise Conflict("The container uses more memory than that now.", code="below_use")
+            made.plan = replace(made.plan, limits=limits)
+
+    def usage(self, name: str) -> Usage | None:
+        """What a container uses; None when it does not run."""
+        with self._changed:
+            made = self._find(name)
+            if made is None or not made.seen.running:
+                return None
+            return Usage(made.behaviour.memory_bytes, 0, pids=1)
+
+    def limits(self, name: str) -> Limits | None:
+        """The limits that a container has (for tests)."""
+        with self._changed:
+            made = self._find(name)
+            return made.plan.limits if made else None
 
     def inspect(self, name: str) -> EngineContainer | None:
         """One container by name or engine id; None when there is none."""

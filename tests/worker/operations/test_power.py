@@ -75,16 +75,14 @@ def test_a_process_that_ended_before_its_start_was_written_leaves_the_container_
 ) -> None:
     site.ready("a")
     site.process_behaves("a", seconds=0, exit_code=3)
-    inspect = MemoryRuntime.inspect
+    start = MemoryRuntime.start
 
-    def inspect_after_the_agent(runtime: MemoryRuntime, name: str) -> object:
-        seen = inspect(runtime, name)
-        monkeypatch.setattr(MemoryRuntime, "inspect", inspect)
+    def seen_by_the_agent_at_once(runtime: MemoryRuntime, engine_id: str) -> None:
+        start(runtime, engine_id)
         site.see_exit("a")
-        return seen
 
     job = site.ask("a", Action.START)
-    monkeypatch.setattr(MemoryRuntime, "inspect", inspect_after_the_agent)
+    monkeypatch.setattr(MemoryRuntime, "start", seen_by_the_agent_at_once)
     assert site.run(job).state == "done"
     container = site.container("a")
     assert (container.state, container.exit_code) == (State.READY, 3)

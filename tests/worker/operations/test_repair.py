@@ -149,6 +149,21 @@ def test_a_running_container_that_differs_is_left_alone_and_told(site: Site) -> 
     assert in_engine(site).run == run
 
 
+def test_a_running_container_gets_the_limits_of_its_record(site: Site) -> None:
+    before = site.running("a")
+    site.runtime.update(before.container_id or "", Limits(1, 1.0, 1))
+    told = "The container in the engine had other limits than the record; they are as recorded now."
+    assert repair(site) == ([told], [])
+    assert site.runtime.limits(server_name("a")) == before.spec.limits
+    assert site.container("a").run == before.run
+
+
+def test_a_change_that_waits_for_the_next_start_is_not_broken(site: Site) -> None:
+    site.running("a")
+    site.host.containers.amend("a", lambda spec: replace(spec, env={"A": "2"}, labels={"team": "red"}))
+    assert repair(site) == ([], [])
+
+
 def test_a_container_that_runs_while_the_record_says_ready_is_running(site: Site) -> None:
     container = site.ready("a")
     site.runtime.start(container.container_id or "")

@@ -22,6 +22,10 @@ PROGRAMS = {
     "ends with 3 at once": ("echo bye; exit 3", Behaviour(seconds=0, exit_code=3, output=b"bye\r\n")),
     "changes a file": ("echo 12345 > /root/x", Behaviour(seconds=0, layer_bytes=4096)),
     "changes nothing": ("true", Behaviour(seconds=0)),
+    "holds 24 MB": (
+        "x=$(head -c 25165824 /dev/zero | tr '\\000' x); read line",
+        Behaviour(memory_bytes=24 * 1024**2),
+    ),
     "stops on the line quit": ("read line; test $line = quit", Behaviour(stops_on_input=b"quit\n")),
 }
 """Each program as a shell command for the engine, and as its behaviour for the twin."""

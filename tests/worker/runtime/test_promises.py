@@ -12,8 +12,9 @@ from fleet.models import Limits, PortBinding
 from tests.support.deadline import eventually
 from tests.support.ports import free_port
 from tests.worker.runtime.conftest import Bench
-from worker.runtime.base import LABEL_DATA, LABEL_NODE, NEVER_RUN
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, NEVER_RUN, Usage
 
+MB = 1024 * 1024
 LONG_SECONDS = 20.0
 
 
@@ -215,3 +216,46 @@ def test_a_container_is_compared_with_its_plan(bench: Bench) -> None:
         assert bench.runtime.differences(engine_id, replace(plan, **changes)) == [aspect]
     with pytest.raises(NotFound):
         bench.runtime.differences("lightd-unknown", plan)
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["stopped", "running"])
+def test_limits_can_be_changed_again_and_again(bench: Bench, runs: bool) -> None:
+    engine_id = bench.runtime.create(bench.plan("runs until it is stopped"))
+    if runs:
+        bench.runtime.start(engine_id)
+    for memory_mb, swap_mb in ((32, 0), (128, 0), (64, 64), (256, 16), (16, 0)):
+        limits = Limits(memory_mb * MB, cpu=0.25, pids=20, swap_bytes=swap_mb * MB, io_weight=200)
+        bench.runtime.update(engine_id, limits)
+        bench.runtime.update(engine_id, limits)
+    found = bench.runtime.inspect(engine_id)
+    assert found is not None and found.running is runs
+    with pytest.raises(NotFound):
+        bench.runtime.update("lightd-unknown", limits)
+
+
+def test_what_a_running_container_uses_is_known(bench: Bench) -> None:
+    engine_id = bench.run("holds 24 MB")
+    used = eventually(lambda: held(bench, engine_id), within_seconds=LONG_SECONDS, what="the memory")
+    assert used.memory_bytes < 64 * MB
+    assert used.swap_bytes == 0
+    assert 1 <= used.pids < 10
+
+
+def test_a_stopped_or_unknown_container_uses_nothing(bench: Bench) -> None:
+    assert bench.runtime.usage(bench.runtime.create(bench.plan("changes nothing"))) is None
+    assert bench.runtime.usage("lightd-unknown") is None
+
+
+def test_less_memory_than_is_used_is_refused_and_ends_nothing(bench: Bench) -> None:
+    engine_id = bench.run("holds 24 MB")
+    eventually(lambda: held(bench, engine_id), within_seconds=LONG_SECONDS, what="the memory")
+    with pytest.raises(Conflict, match="more memory"):
+        bench.runtime.update(engine_id, Limits(12 * MB, cpu=0.5, pids=32))
+    found = bench.runtime.inspect(engine_id)
+    assert found is not None and found.running
+
+
+def held(bench: Bench, engine_id: str) -> Usage | None:
+    """What it uses, once that is the 24 MB that it is to hold."""
+    used = bench.runtime.usage(engine_id)
+    return used if used and used.memory_bytes >= 24 * MB else None
