@@ -84,6 +84,8 @@ class NodeRepository:
 
     def generation(self) -> str:
         """The id of this store's contents, made on first use."""
+        if found := self._redis.get(key("generation")):
+            return str(found)
         self._redis.set(key("generation"), secrets.token_hex(8), nx=True)
         return str(self._redis.get(key("generation")))
 

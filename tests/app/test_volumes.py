@@ -284,6 +284,18 @@ def test_a_host_that_is_offline_is_named_at_once(api: Api, offered: Services, vo
     assert api.get(f"/volumes/{volume_id}").status_code == 200
 
 
+def test_a_host_that_does_not_know_the_store_is_asked_for_nothing(api: Api, offered: Services, volume_id: str) -> None:
+    estranged = Node(NODE, offered.settings.files_address, time.time(), 1, 1, "", must_recover=True)
+    offered.nodes.announce(estranged)
+    for answer in (api.post("/volumes"), api.delete(f"/volumes/{volume_id}"), api.get(f"/volumes/{volume_id}/files")):
+        assert (answer.status_code, answer.json["code"]) == (503, "node_must_recover")
+        assert "./lightd recover" in answer.json["error"] and NODE in answer.json["error"]
+    assert f"{NODE}/recover" in api.get("/readyz").json["missing"]
+    assert api.get(f"/volumes/{volume_id}").status_code == 200, "the record can still be read"
+    offered.nodes.announce(replace(estranged, must_recover=False))
+    assert api.get(f"/volumes/{volume_id}/files").status_code == 200
+
+
 def test_a_files_process_that_is_down_is_named(api: Api, offered: Services) -> None:
     record(offered, UNKNOWN)
     for address in ("unix:///nowhere/files.sock", "http://127.0.0.1:9"):

@@ -41,6 +41,8 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     servers.forget_jobs()
     eventually(lambda: recover_is_asked_for(stack), within_seconds=15, what="the agent's call for recover")
     assert "./lightd recover" in stack.lightd("status", check=False).stdout
+    up = stack.lightd("up", check=False)
+    assert up.returncode == 1 and "./lightd recover" in up.stderr
     examined = stack.lightd("doctor", "--fix", check=False)
     assert examined.returncode == 1 and "./lightd recover" in examined.stdout
     await_signs_of_life(stack)
