@@ -30,10 +30,6 @@ def measure(engine: docker.DockerClient, stack: Stack) -> None:
         show(f"agent, {len(names)} idle containers", f"{with_all:.2f} % of one core", "4 %")
         each_ms = (with_all - before) / 100 * 1000 / len(names)
         show("a container and second", f"{each_ms:.3f} ms")
-        for kind, minutes in (("seconds", 10), ("minutes", 60)):
-            began = time.perf_counter()
-            stack.api("GET", f"/containers/{names[0]}/stats?minutes={minutes}").raise_for_status()
-            show(f"series of {kind}", f"{(time.perf_counter() - began) * 1000:.1f} ms")
     finally:
         servers.clean()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,19 @@ def last(host: Bench, name: str) -> LastStats:
 
 def seconds_sampled(host: Bench, name: str) -> list[int]:
     return [point.at for point in host.stats.series(host.id_of(name), 10)[1]]
+
+
+def kernel_files_open(host: Bench, name: str) -> list[str]:
+    """What the agent has open of a container's control groups."""
+    assert host.agent
+    engine_id = host.record(name).container_id or ""
+    found = []
+    for link in Path(f"/proc/{host.agent.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            path = str(link.readlink())
+            if engine_id in path and "cgroup" in path:
+                found.append(path)
+    return found
 
 
 def test_a_running_container_is_measured_once_a_second(host: Bench) -> None:
@@ -90,11 +105,13 @@ def test_the_last_stats_outlive_the_run_and_a_new_run_has_its_own(host: Bench) -
     host.install("again", "exec sleep 600")
     host.do("again", Action.START)
     first = last(host, "again")
+    assert kernel_files_open(host, "again")
     host.begin("again", Action.KILL, "agent")
     host.await_state("again", State.READY)
     kept = host.stats.last(host.id_of("again"))
     assert kept is not None and kept.run == first.run
     assert not host.record("again").is_in_run(kept.run)
+    eventually(lambda: not kernel_files_open(host, "again"), within_seconds=10, what="the end of reading")
     host.do("again", Action.START)
     assert last(host, "again").run > first.run
     assert host.record("again").is_in_run(last(host, "again").run)
