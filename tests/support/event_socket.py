@@ -88,7 +88,10 @@ class EventSocket:
     def _read(self) -> None:
         try:
             while True:
-                opcode, data = self._connection.recv_data()
+                try:
+                    opcode, data = self._connection.recv_data()
+                except ValueError:  # `close` took the descriptor away while this waited for it
+                    break
                 if opcode == websocket.ABNF.OPCODE_CLOSE:
                     self.close_code = int.from_bytes(data[:2], "big") if len(data) >= 2 else None
                     break

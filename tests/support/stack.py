@@ -37,6 +37,7 @@ class Stack:
         self.base_url = f"http://{self.address}"
         self.token = ""
         self.registry_logins = data / "registry-logins.json"
+        data.mkdir(parents=True, exist_ok=True)
         self.registry_logins.touch(mode=0o600)
         self.registry_logins.write_text("{}")
         self.environment = {
@@ -48,6 +49,8 @@ class Stack:
             "LIGHTD_VOLUME_SIZE_MB": "64",
             "LIGHTD_VOLUME_ALLOCATION": "sparse",
             "LIGHTD_REGISTRY_LOGINS": str(self.registry_logins),
+            # Many tests try wrong tokens, all from one address.
+            "LIGHTD_LOGIN_FAILURES_PER_MINUTE": "10000",
             **settings,
         }
 
