@@ -38,10 +38,6 @@ class Firewall:
         self._forward = f"LIGHTD-{network.upper()}-OUT"
         self._told = False
 
-    def is_whole(self) -> bool:
-        """Whether all rules are in place; also where this process could not put any there."""
-        return not _possible() or all(map(self._is_whole, _tools()))
-
     def ensure(self) -> None:
         """Put all rules in place again, whatever happened to them; raises Unavailable when that fails."""
         if not _possible():
@@ -59,7 +55,7 @@ class Firewall:
 
     def missing(self) -> list[str]:
         """What is not in place of what `ensure` puts there, a sentence each."""
-        if os.geteuid() != 0 or not shutil.which("iptables"):
+        if not _possible():
             return ["The firewall around containers cannot be set: it needs root and the iptables command."]
         sentences: list[str] = []
         for tool in _tools():
@@ -83,14 +79,6 @@ class Firewall:
                 if _exists(tool, chain):
                     _run([tool, "-w", "-F", chain])
                     _run([tool, "-w", "-X", chain])
-
-    def _is_whole(self, tool: str) -> bool:
-        rules = [(self._input, rule) for rule in _input_rules(tool)]
-        rules += [(self._forward, rule) for rule in _forward_rules(tool)]
-        rules.append(("INPUT", f"-i {self._network} -j {self._input}"))
-        if tool == "iptables" or _exists(tool, "DOCKER-USER"):
-            rules.append(("DOCKER-USER", f"-i {self._network} -j {self._forward}"))
-        return all(_ok(tool, "-C", chain, *rule.split()) for chain, rule in rules)
 
     def _fill_chains(self, tool: str) -> None:
         """Replace the content of both chains in one step."""

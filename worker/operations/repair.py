@@ -55,9 +55,12 @@ def _mend_host(work: Work, findings: Findings) -> None:
     if not host.volumes.is_mounted(work.container.volume_id):
         host.volumes.ensure_mounted(work.container.volume_id)
         findings.repaired.append("The volume was not mounted on the host; it is mounted again.")
-    if host.firewall is not None and not host.firewall.is_whole():
+    if host.firewall is not None and host.firewall.missing():
         host.firewall.ensure()
-        findings.repaired.append("Rules of the host's firewall were missing; they are in place again.")
+        left = host.firewall.missing()
+        findings.remaining += left
+        if not left:
+            findings.repaired.append("Rules of the host's firewall were missing; they are in place again.")
 
 
 def _remove_leftovers(work: Work, findings: Findings) -> None:
@@ -79,6 +82,11 @@ def _mend_image(work: Work, findings: Findings) -> None:
         return
     found = _server(work)
     if found is None:
+        return
+    if runtime.image_id(found.image_id) is None:
+        findings.remaining.append(
+            "The private image is lost; the container works only until it must be made again: reinstall it."
+        )
         return
     runtime.commit(found.engine_id, private)
     findings.repaired.append("The private image was missing; it was made again from the container.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import Invalid
+from fleet.images import full_name
 from fleet.lifecycle import ALIVE, InstallState, State
 from fleet.models import Container, Limits, PortBinding, Spec
 from fleet.restart import startup_digest
@@ -87,7 +88,7 @@ def _from_labels(node: str, folder: Path, found: EngineContainer) -> Container:
             job_id=None,
             created_at=facts["created_at"],
             updated_at=facts["created_at"],
-            own_image=found.image.removesuffix(":latest") == private_image(found.container_id),
+            own_image=full_name(found.image) == full_name(private_image(found.container_id)),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise Invalid(f"The labels of engine container {found.name} cannot be understood ({error!r}).") from error

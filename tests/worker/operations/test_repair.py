@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -96,12 +97,31 @@ def test_a_missing_image_is_pulled(site: Site) -> None:
     assert in_engine(site).image == "game:1"
 
 
-def test_a_private_image_is_made_again_from_the_container(site: Site) -> None:
+def known_by_id(image_id: str) -> Callable[[MemoryRuntime, str], str | None]:
+    """The engine's answer when an image has lost its name and is still there."""
+    real = MemoryRuntime.image_id
+
+    def ask(runtime: MemoryRuntime, image: str) -> str | None:
+        return image if image == image_id else real(runtime, image)
+
+    return ask
+
+
+def test_a_private_image_is_made_again_from_the_container(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.install_behaves("a", layer_bytes=4096)
     site.ready("a", install_script="echo")
     site.runtime.images.discard(private_image("a"))
+    monkeypatch.setattr(MemoryRuntime, "image_id", known_by_id(in_engine(site).image_id))
     assert repair(site) == (["The private image was missing; it was made again from the container."], [])
     assert site.runtime.has_image(private_image("a"))
+
+
+def test_a_private_image_of_which_nothing_is_left_is_told(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    site.ready("a", install_script="echo")
+    site.runtime.images.discard(private_image("a"))
+    told = "The private image is lost; the container works only until it must be made again: reinstall it."
+    assert repair(site) == ([], [told])
 
 
 def test_what_an_install_left_and_nobody_has_any_more_is_not_replaced_silently(site: Site) -> None:
