@@ -38,9 +38,13 @@ class Firewall:
         self._forward = f"LIGHTD-{network.upper()}-OUT"
         self._told = False
 
+    def is_possible(self) -> bool:
+        """Whether this process may set rules at all."""
+        return os.geteuid() == 0 and shutil.which("iptables") is not None
+
     def ensure(self) -> None:
         """Put all rules in place again, whatever happened to them; raises Unavailable when that fails."""
-        if not _possible():
+        if not self.is_possible():
             if not self._told:
                 self._told = True
                 log.warning(
@@ -55,7 +59,7 @@ class Firewall:
 
     def missing(self) -> list[str]:
         """What is not in place of what `ensure` puts there, a sentence each."""
-        if not _possible():
+        if not self.is_possible():
             return ["The firewall around containers cannot be set: it needs root and the iptables command."]
         sentences: list[str] = []
         for tool in _tools():
@@ -124,10 +128,6 @@ def _resolvers(tool: str) -> Iterator[str]:
             continue
         if address.version == version and not address.is_loopback:
             yield str(address)
-
-
-def _possible() -> bool:
-    return os.geteuid() == 0 and shutil.which("iptables") is not None
 
 
 def _tools() -> list[str]:

@@ -18,6 +18,7 @@ from fleet.settings import Settings
 from scripts import doctor as command
 from storage.volumes import Volumes
 from storage.volumes.layout import image_path
+from storage.volumes.mounts import loop_devices_below
 from tests.agent.bench import Bench
 from worker.doctor.compose import create_doctor
 from worker.doctor.difference import Difference
@@ -150,7 +151,7 @@ def test_a_size_that_only_the_host_knows(bench: Bench, doctor: Doctor) -> None:
 
 
 def test_mounts_and_loop_devices(bench: Bench, doctor: Doctor) -> None:
-    volume_id, gone = str(uuid.uuid4()), str(uuid.uuid4())
+    volume_id, stray = str(uuid.uuid4()), image_path(bench.settings, str(uuid.uuid4()))
     disks = Volumes(replace(bench.settings, volume_driver="loop", volume_allocation="sparse"))
     path = bench.settings.data / "volumes" / volume_id
     try:
@@ -161,7 +162,6 @@ def test_mounts_and_loop_devices(bench: Bench, doctor: Doctor) -> None:
         mended(doctor, f"Volume {volume_id} is not mounted")
         assert path.stat().st_dev != path.parent.stat().st_dev
 
-        stray = image_path(bench.settings, gone)
         stray.write_bytes(bytes(1 << 20))
         subprocess.run(["losetup", "--find", str(stray)], check=True)
         image, device = sorted(doctor.differences(), key=lambda one: one.mend is not None)
@@ -170,6 +170,8 @@ def test_mounts_and_loop_devices(bench: Bench, doctor: Doctor) -> None:
         assert [one.sentence for one in doctor.differences()] == [image.sentence]
     finally:
         disks.delete(volume_id)
+        for name in loop_devices_below(stray.parent):
+            subprocess.run(["losetup", "--detach", name], check=True)
 
 
 def test_an_emptied_store_is_the_only_thing_told(bench: Bench, doctor: Doctor) -> None:

@@ -50,8 +50,9 @@ class Doctor:
 
     def _host(self) -> Iterator[Difference]:
         if self.firewall is not None:
+            mend = self.firewall.ensure if self.firewall.is_possible() else None
             for sentence in self.firewall.missing():
-                yield Difference(sentence, self.firewall.ensure)
+                yield Difference(sentence, mend)
 
 
 def _unknown() -> Iterator[Difference]:
