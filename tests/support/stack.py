@@ -172,7 +172,7 @@ class Stack:
     def _is_ready(self) -> bool:
         try:
             return requests.get(f"{self.base_url}/readyz", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 
