@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from worker.agent.starts import Starts
 
 pytestmark = pytest.mark.engine
 
@@ -72,3 +76,24 @@ def test_a_container_that_ends_before_its_pattern_is_ready_again(host: Bench) ->
     host.do("crash", Action.START)
     assert host.await_state("crash", State.READY).exit_code == 1
     assert "running" not in host.feed("crash")
+
+
+def test_a_pattern_that_changes_meanwhile_is_looked_for_from_the_first_line_on(host: Bench) -> None:
+    host.install("patched", "echo Ready; sleep 60", start_pattern="Never")
+    host.do("patched", Action.START)
+    eventually(lambda: host.output("patched") == b"Ready\n", within_seconds=30, what="the first line")
+    host.kill_agent()
+    found = host.runtime.inspect(host.engine_name("patched"))
+    assert found is not None
+    starts, stop = Starts(host.containers), threading.Event()
+    starts.expect(host.record("patched"), found)
+    host.containers.amend(host.id_of("patched"), lambda spec: replace(spec, start_pattern="Ready"))
+    starts.expect(host.record("patched"), found)
+    thread = threading.Thread(target=starts.run, args=(stop,))
+    thread.start()
+    try:
+        host.await_state("patched", State.RUNNING)
+    finally:
+        stop.set()
+        thread.join(30)
+    host.start_agent()
