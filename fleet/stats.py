@@ -105,11 +105,13 @@ class StatsStore:
             pipe.execute()
 
     def write_minutes(self, points: Mapping[str, Point]) -> None:
-        """Keep a minute of each of these containers, in one round trip for all."""
+        """Keep a minute of each of these containers, but for those that were deleted since then."""
+        lasts = self._redis.mget([key("stats", name) for name in points])
         with self._redis.pipeline(transaction=False) as pipe:
-            for name, point in points.items():
-                _put(pipe, MINUTES, name, point)
-                _renew(pipe, MINUTES, name)
+            for (name, point), last in zip(points.items(), lasts, strict=True):
+                if last is not None:
+                    _put(pipe, MINUTES, name, point)
+                    _renew(pipe, MINUTES, name)
             pipe.execute()
 
     def last(self, container_id: str) -> LastStats | None:

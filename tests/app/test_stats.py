@@ -98,6 +98,7 @@ def test_a_series_of_up_to_ten_minutes_has_a_point_a_second(api: Api, container:
 
 def test_a_longer_series_has_a_point_a_minute(api: Api, container: str, offered: Services) -> None:
     minute = int(time.time()) // 60 * 60
+    offered.stats.write([Report("c", LastStats(a_run(0), 1, STATS), point(minute), is_news=True, renews=True)])
     for ago in (100, 30, 1):
         offered.stats.write_minutes({"c": point(minute - ago * 60)})
     series = get(api, "/containers/c/stats?minutes=60")["series"]

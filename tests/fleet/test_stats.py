@@ -91,6 +91,7 @@ def test_a_point_of_an_earlier_round_is_not_taken_for_a_new_one(kept: StatsStore
 
 def test_a_longer_series_has_a_point_for_each_minute(kept: StatsStore) -> None:
     minute = int(time.time()) // 60 * 60
+    kept.write([report(minute)])
     for ago in (1500, 1000, 59, 2, 1):
         kept.write_minutes({"c": replace(POINT, at=minute - ago * 60)})
     ring, points = kept.series("c", 60)
@@ -114,6 +115,7 @@ def test_a_deleted_container_leaves_nothing(kept: StatsStore, raw: Client) -> No
     kept.write([report(time.time())])
     kept.write_minutes({"c": replace(POINT, at=60)})
     kept.forget("c")
+    kept.write_minutes({"c": replace(POINT, at=120)})  # that its agent had not written yet
     assert raw.keys("lightd:stats*") == []
 
 

@@ -54,7 +54,7 @@ class Sampler:
                 return
             try:
                 measured = Measured(found.pid)
-            except NotVisible as error:
+            except (NotVisible, ValueError) as error:
                 log.warning("what a container uses cannot be seen", container=record.internal_id, reason=str(error))
                 return
             except OSError:  # it has ended already
@@ -95,7 +95,7 @@ class Sampler:
     def _measure(self, run: tuple[str, str], sampled: _Sampled, at: int) -> tuple[Stats, Point] | None:
         try:
             return sampled.measured.measure(at, self._disk_used(sampled.container_id))
-        except OSError:  # it has ended
+        except (OSError, ValueError):  # it has ended, at the latest while it was read
             sampled.measured.close()
             with self._begun:
                 del self._sampled[run]
