@@ -204,7 +204,7 @@ class Hub:
                 return True
             watch.begin_at(newest)
             return watch.go_live()
-        before, told_bytes = watch.place, 0
+        before, announced, told_bytes = watch.place, watch.goal, 0
         for notice in self._source.after(watch.container_id, before):
             if watch.turn != turn:
                 return True
@@ -216,5 +216,5 @@ class Hub:
         if watch.turn != turn:
             return True
         if watch.place == before:
-            watch.give_up_goal()
+            watch.give_up(announced)  # not what was announced since: it may have been written after this reading
         return watch.go_live()

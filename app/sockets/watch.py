@@ -65,13 +65,13 @@ class Watch:
         self.container_id = container_id
         self.channel = source.channel(container_id)
         self.place = START
+        self.goal = START
         self.has_place = False
         self.subscriptions: set[Subscription] = set()
         self.users = 0
         self.turn = 0
         self._source = source
         self._on_gap = on_gap
-        self._goal = START
         self._live = Event()
 
     def wait_live(self, seconds: float | None = None) -> bool:
@@ -91,29 +91,29 @@ class Watch:
 
     def go_live(self) -> bool:
         """All was read: pass on what comes from now on. False when more was announced meanwhile."""
-        if self._goal > self.place:
+        if self.goal > self.place:
             return False
         self._live.set()
         return True
 
-    def give_up_goal(self) -> None:
-        """What was announced can no longer be read: say what is lost, and go on after it."""
-        if self._goal > self.place:
-            notice = self._source.lost(self.place, self._goal)
+    def give_up(self, goal: Place) -> None:
+        """What was announced up to `goal` can no longer be read: say what is lost, and go on after it."""
+        if goal > self.place:
+            notice = self._source.lost(self.place, goal)
             if notice is not None:
                 self.tell(notice)
-            self.place = self._goal
+            self.place = goal
 
     def published(self, notice: Notice) -> None:
         """Take what came through pub/sub."""
         if not self._live.is_set():
-            self._goal = max(self._goal, notice.place)
+            self.goal = max(self.goal, notice.place)
         elif notice.place <= self.place:
             return
         elif self._source.follows(self.place, notice.place):
             self.tell(notice)
         else:
-            self._goal = notice.place
+            self.goal = notice.place
             self._on_gap(self)
 
     def tell(self, notice: Notice) -> None:
@@ -131,6 +131,6 @@ class Watch:
 
     def restart(self) -> None:
         """The stream begins anew: forget how far it was read."""
-        self.place = self._goal = START
+        self.place = self.goal = START
         for subscription in self.subscriptions:
             subscription.place = START
