@@ -1,7 +1,8 @@
 """Connections to the two stores. Three kinds, because they fail differently.
 
 Commands answer in seconds and are never repeated silently: a lost answer may mean a done deed.
-Blocking reads wait longer than any command may. Pub/sub connections are watched by who reads them.
+Blocking reads wait longer than any command may, but not for ever: a store that vanished without a word would keep
+them. Pub/sub connections are watched by who reads them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Client = Any
 """A redis-py client with text answers. Its own types name every decoding at once, which says nothing."""
 
 _COMMAND_SECONDS = 5
+BLOCKING_SECONDS = 40
+"""Silence after which a blocking read gives up: longer than any of them asks the store to wait."""
+
 _CONNECT_SECONDS = 2
 _POOL_SIZE = 64
 
@@ -41,7 +45,7 @@ def connect(settings: Settings) -> Stores:
     """Clients for both stores; nothing is connected until the first command."""
     return Stores(
         record=_client(settings.store_address),
-        blocking=_client(settings.store_address, timeout_seconds=None, pool_size=1024),
+        blocking=_client(settings.store_address, timeout_seconds=BLOCKING_SECONDS, pool_size=1024),
         stream=_client(settings.stream_address),
         stream_bytes=_client(settings.stream_address, text=False),
     )
@@ -62,7 +66,7 @@ def subscriber(url: str) -> Any:
 
 
 def _client(
-    url: str, *, timeout_seconds: float | None = _COMMAND_SECONDS, pool_size: int = _POOL_SIZE, text: bool = True
+    url: str, *, timeout_seconds: float = _COMMAND_SECONDS, pool_size: int = _POOL_SIZE, text: bool = True
 ) -> Client:
     pool = redis.BlockingConnectionPool.from_url(
         url,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import sentinel
+
+import pytest
 
 from fleet.keys import key
 from fleet.lifecycle import Action
 from fleet.models import Job, Limits
 from fleet.repositories.jobs import new_job
+from fleet.settings import Settings
 from tests.fleet.conftest import NODE, Record, record
 from worker.agent.kills import Kills
 from worker.operations.names import install_name, server_name
-from worker.runtime.base import ContainerPlan
+from worker.runtime.base import LABEL_DATA, ContainerPlan
 from worker.runtime.memory import MemoryRuntime
 
 __all__ = ["record"]
+
+SETTINGS = Settings(data=Path("/ours"), node=NODE)
 
 
 def cancelled_by_a_kill(record: Record, install: Job) -> Job:
@@ -32,7 +38,22 @@ def remove(record: Record) -> None:
 
 
 def obey(record: Record, kill: Job, runtime: MemoryRuntime) -> None:
-    Kills(runtime, record.containers, record.jobs, sentinel.exits).obey(kill.job_id)
+    Kills(SETTINGS, runtime, record.containers, record.jobs, sentinel.exits).obey(kill.job_id)
+
+
+def engine_with(folder: Path, owner: str) -> MemoryRuntime:
+    """An engine in which a server and an install script named after `a` run, of the Lightd with this data folder."""
+    runtime = MemoryRuntime(images={"image"}, networks={"n"})
+    labels = {LABEL_DATA: owner}
+    for name in (server_name("a"), install_name("a")):
+        plan = ContainerPlan(name, "image", (), "0:0", folder, folder, "n", Limits(1 << 29, 1.0, 100), 1, 1)
+        runtime.start(runtime.create(replace(plan, labels=labels)))
+    return runtime
+
+
+def running(runtime: MemoryRuntime) -> list[bool]:
+    found = [runtime.inspect(name) for name in (server_name("a"), install_name("a"))]
+    return [seen is not None and seen.running for seen in found]
 
 
 def test_a_kill_of_a_container_that_is_gone_ends(record: Record) -> None:
@@ -48,16 +69,23 @@ def test_a_late_kill_spares_the_next_container_of_the_same_name(record: Record, 
     kill = cancelled_by_a_kill(record, record.create("a"))
     remove(record)
     record.create("a")
-    runtime = MemoryRuntime()
-    runtime.images.add("image")
-    runtime.ensure_network("n")
-    for name in (server_name("a"), install_name("a")):
-        limits = Limits(1 << 29, 1.0, 100)
-        runtime.start(runtime.create(ContainerPlan(name, "image", (), "0:0", tmp_path, tmp_path, "n", limits, 1, 1)))
+    runtime = engine_with(tmp_path, str(SETTINGS.data))
 
     obey(record, kill, runtime)
 
     assert not record.jobs.get(kill.job_id).is_open
-    for name in (server_name("a"), install_name("a")):
-        found = runtime.inspect(name)
-        assert found is not None and found.running
+    assert running(runtime) == [True, True]
+
+
+@pytest.mark.parametrize(("owner", "left"), [(str(SETTINGS.data), [False, False]), ("/another", [True, True])])
+def test_a_kill_spares_what_another_lightd_on_the_same_engine_calls_the_same(
+    record: Record, tmp_path: Path, owner: str, left: list[bool]
+) -> None:
+    record.running("a")
+    kill = new_job("kill", NODE, "agent", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.KILL, kill)
+    runtime = engine_with(tmp_path, owner)
+
+    obey(record, kill, runtime)
+
+    assert running(runtime) == left

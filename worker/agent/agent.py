@@ -77,7 +77,7 @@ class Agent:
         console = Console(stores.stream_bytes, settings.console_history_kb)
         self.consoles = Consoles(console, self._tell_gap, settings.console_lines_per_second)
         self.starts = Starts(self._containers)
-        self.inputs = Inputs(settings.engine, runtime, orders, self._containers)
+        self.inputs = Inputs(settings, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         disks = Volumes(settings)
         self.disk_guard = DiskGuard(settings, self._containers, disks, self.consoles.followed)
@@ -88,7 +88,8 @@ class Agent:
         self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays, store)
         self.store_watch = StoreWatch(store, self.consoles, self._alignment, self.reconciler.ask)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
-        self.inbox = Inbox(node, orders, Kills(runtime, self._containers, jobs, exits), self.inputs, store)
+        kills = Kills(settings, runtime, self._containers, jobs, exits)
+        self.inbox = Inbox(node, orders, kills, self.inputs, store)
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
         self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store.is_known)

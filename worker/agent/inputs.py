@@ -15,8 +15,10 @@ from fleet.errors import Conflict, LightdError, NotFound
 from fleet.lifecycle import State
 from fleet.orders import Orders
 from fleet.repositories.containers import ContainerRepository
+from fleet.settings import Settings
 from worker.agent.duty import OUTAGES
 from worker.agent.terminal import Terminal
+from worker.known_store import own_containers
 from worker.operations.names import server_name
 from worker.runtime.base import EngineContainer, Runtime
 
@@ -44,8 +46,8 @@ class _Keyboard:
 class Inputs:
     """Writes input orders to terminals. A program that does not read holds up nobody else."""
 
-    def __init__(self, address: str, runtime: Runtime, orders: Orders, containers: ContainerRepository) -> None:
-        self._address = address
+    def __init__(self, settings: Settings, runtime: Runtime, orders: Orders, containers: ContainerRepository) -> None:
+        self._settings = settings
         self._runtime = runtime
         self._orders = orders
         self._containers = containers
@@ -111,7 +113,7 @@ class Inputs:
             keyboard.terminal.close()
             keyboard.terminal = None
         keyboard.stale = False
-        keyboard.terminal = Terminal(self._address, self._process(keyboard.container_id, until))
+        keyboard.terminal = Terminal(self._settings.engine, self._process(keyboard.container_id, until))
         return keyboard.terminal
 
     def _process(self, container_id: str, until: float) -> EngineContainer:
@@ -119,7 +121,7 @@ class Inputs:
         while True:
             state = self._state(container_id)
             found = self._runtime.inspect(server_name(container_id))
-            if found is not None and found.running:
+            if found is not None and found.running and own_containers(self._settings, [found]):
                 return found
             if state is not State.STARTING or time.time() > until:
                 raise Conflict("The container is not running.", code="not_running")

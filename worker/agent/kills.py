@@ -11,9 +11,11 @@ from fleet.models import Container, Job
 from fleet.repositories.containers import ContainerRepository, Superseded
 from fleet.repositories.jobs import JobRefused, JobRepository
 from fleet.runs import Run
+from fleet.settings import Settings
 from worker.agent.exits import Exits
+from worker.known_store import own_containers
 from worker.operations.names import install_name, server_name
-from worker.runtime.base import NEVER_RUN, Runtime
+from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
 _SIGKILL = "SIGKILL"
 
@@ -21,7 +23,15 @@ _SIGKILL = "SIGKILL"
 class Kills:
     """Kills containers of this host and brings the jobs behind that to an end."""
 
-    def __init__(self, runtime: Runtime, containers: ContainerRepository, jobs: JobRepository, exits: Exits) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        containers: ContainerRepository,
+        jobs: JobRepository,
+        exits: Exits,
+    ) -> None:
+        self._settings = settings
         self._runtime = runtime
         self._containers = containers
         self._jobs = jobs
@@ -52,16 +62,25 @@ class Kills:
             self._kill_cancelled(record)
             self._finish_aside(job)
             return
-        server_killed = self._runtime.signal(server_name(record.internal_id), _SIGKILL)
-        self._runtime.signal(install_name(record.internal_id), _SIGKILL)
+        server_killed = self._end(server_name(record.internal_id))
+        self._end(install_name(record.internal_id))
         if not server_killed and job.kind != Action.DELETE:
             self._settle(record, job)
 
     def _kill_cancelled(self, record: Container) -> None:
         """A kill of an install or a rebinding has cancelled it in the record; one that began later is not meant."""
         if record.job_id is not None and self._jobs.is_cancelled(record.job_id):
-            self._runtime.signal(install_name(record.internal_id), _SIGKILL)
-            self._runtime.signal(server_name(record.internal_id), _SIGKILL)
+            self._end(install_name(record.internal_id))
+            self._end(server_name(record.internal_id))
+
+    def _end(self, name: str) -> bool:
+        """SIGKILL to a container of ours; False when it does not run. Another Lightd on this engine may use the name."""
+        found = self._find(name)
+        return found is not None and found.running and self._runtime.signal(found.engine_id, _SIGKILL)
+
+    def _find(self, name: str) -> EngineContainer | None:
+        found = self._runtime.inspect(name)
+        return found if found is not None and own_containers(self._settings, [found]) else None
 
     def _finish_aside(self, job: Job) -> None:
         """The container has another job, which has its own end, or is gone: this one is done now."""
@@ -72,7 +91,7 @@ class Kills:
 
     def _settle(self, record: Container, job: Job) -> None:
         """Nothing runs: the job waits for an end that came before it, or for one that will never come."""
-        found = self._runtime.inspect(server_name(record.internal_id))
+        found = self._find(server_name(record.internal_id))
         if found and not found.running and found.run > (record.ended_run or NEVER_RUN) and self._exits.settle(found):
             return
         if found and found.running:
