@@ -136,7 +136,7 @@ class Settings:
         "Processor limit, in cores, of a container that names none; 0 for no limit.",
     )
     default_pids: int = _setting("LIGHTD_DEFAULT_PIDS", 512, "Process limit of a container that names none.")
-    tmp_mb: int = _setting("LIGHTD_TMP_MB", 64, "Size of a container's `/tmp`.")
+    tmp_mb: int = _setting("LIGHTD_TMP_MB", 64, "Size of a container's `/tmp`, and of its `/dev/shm`.")
     images_allowed: tuple[str, ...] = _setting(
         "LIGHTD_IMAGES_ALLOWED",
         (),

@@ -74,7 +74,7 @@ class Kills:
             self._end(server_name(record.internal_id))
 
     def _end(self, name: str) -> bool:
-        """SIGKILL to a container of ours; False when it does not run. Another Lightd on this engine may use the name."""
+        """SIGKILL to our container; False when it does not run. Another Lightd on this engine may use the name."""
         found = self._find(name)
         return found is not None and found.running and self._runtime.signal(found.engine_id, _SIGKILL)
 

@@ -12,6 +12,7 @@ from fleet.pattern import plain_text
 from fleet.repositories.jobs import Cancelled
 from storage.volumes.disk import check_disk_floor
 from worker.operations.container_folder import INSTALL_INSIDE, write_install
+from worker.operations.engine_start import start_engine_container
 from worker.operations.names import install_name
 from worker.operations.plans import install_plan
 from worker.operations.work import Work
@@ -80,7 +81,7 @@ def _started(work: Work) -> EngineContainer:
     command = write_install(data, work.spec.install_script or "")
     volume = work.host.volumes.ensure_mounted(work.container.volume_id)
     engine_id = runtime.create(install_plan(work.host.settings, work.container, command, volume, data))
-    runtime.start(engine_id)
+    start_engine_container(work, engine_id)
     started = runtime.inspect(engine_id)
     if started is None:
         raise Conflict("The install container was removed from the engine by somebody else.")

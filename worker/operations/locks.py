@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fleet.errors import Conflict
 from fleet.settings import Settings
 
 _POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 300.0
+_MOUNTS_SECONDS = 60.0
+_NO_JOB = "-"
 
 
 class HeldBySameJob(Exception):
@@ -53,6 +56,21 @@ def volume_lock(settings: Settings, volume_id: str, job_id: str) -> Iterator[Non
     """The same for a job on a volume. What keeps resizing and deletion away is the volume's own lock."""
     with _held(settings, f"volume-job-{volume_id}", job_id, PATIENCE_SECONDS):
         yield
+
+
+@contextmanager
+def mounts_lock(settings: Settings) -> Iterator[None]:
+    """Held while a container with host folders is started: one at a time on this host. Raises Conflict when stuck."""
+    path = settings.run_folder / "locks" / "mounts.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fd = _acquired(path, _NO_JOB, time.monotonic() + _MOUNTS_SECONDS)
+    except Busy as error:
+        raise Conflict("Another container with host folders has been starting for a minute; try again.") from error
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -83,13 +83,25 @@ def install_plan(
 
 
 def allowed_mounts(settings: Settings, mounts: Mapping[str, str]) -> dict[str, str]:
-    """The mounts with their real folders on the host; raises Forbidden unless each lies below an allowed one."""
+    """The mounts with their real folders on the host; raises Forbidden unless each lies below an allowed one.
+
+    Lightd's own data folder and the engine's socket stay out, and with them every folder that holds one of them.
+    """
     allowed = [Path(folder).resolve() for folder in settings.allowed_mounts]
     real = {target: Path(source).resolve() for target, source in mounts.items()}
     for source in real.values():
         if not any(source.is_relative_to(folder) for folder in allowed):
             raise Forbidden(f"Mounting {source} is not allowed on this node; see LIGHTD_ALLOWED_MOUNTS.")
+        if any(source.is_relative_to(own) or own.is_relative_to(source) for own in _own_paths(settings)):
+            raise Forbidden(f"Mounting {source} is never allowed: it holds what Lightd itself works with.")
     return {target: str(source) for target, source in real.items()}
+
+
+def _own_paths(settings: Settings) -> Iterator[Path]:
+    """What gives whoever has it the whole host."""
+    yield settings.data.resolve()
+    if settings.engine.startswith("unix://"):
+        yield Path(settings.engine.removeprefix("unix://")).resolve()
 
 
 def _digest(plan: ContainerPlan) -> str:

@@ -15,11 +15,11 @@ from fleet.lifecycle import ALIVE, State
 from fleet.models import Container
 from fleet.repositories.containers import Superseded
 from fleet.restart import startup_digest
+from worker.operations.engine_start import start_engine_container
 from worker.operations.failure import Ending
 from worker.operations.install import make, prepared_plan, server_image
 from worker.operations.journal import Parked, Step, run_steps
 from worker.operations.names import next_name, probe_name, server_name
-from worker.operations.plans import allowed_mounts
 from worker.operations.replacement import pinned_image, replace_server
 from worker.operations.stop import ask_to_end, settle_run
 from worker.operations.work import Work
@@ -71,7 +71,7 @@ def _probe(work: Work) -> dict[str, Any]:
         labels = {**plan.labels, LABEL_ROLE: ROLE_PROBE}
         plan = replace(plan, name=probe_name(work.name), command=("/bin/sh", "-c", ":"), ports=fresh, labels=labels)
         work.host.remove_from_engine(plan.name)
-        work.host.runtime.start(make(work, plan))
+        start_engine_container(work, make(work, plan))
         work.host.remove_from_engine(plan.name)
     return {"image": image}
 
@@ -119,9 +119,8 @@ def _put_back(work: Work) -> None:
 
 
 def _start(work: Work, engine_id: str) -> EngineContainer:
-    allowed_mounts(work.host.settings, work.spec.mount)
     work.write(started_with=startup_digest(work.spec))
-    work.host.runtime.start(engine_id)
+    start_engine_container(work, engine_id)
     seen = _current(work)
     if seen is None:
         raise Conflict("The container was removed from the engine while it started; start it again.")

@@ -10,6 +10,7 @@ from fleet.lifecycle import State
 from fleet.repositories.containers import Superseded
 from fleet.restart import startup_digest
 from storage.volumes.sparse import check_host_room
+from worker.operations.engine_start import start_engine_container
 from worker.operations.failure import Ending
 from worker.operations.install import create_server, prepared_plan
 from worker.operations.work import Work
@@ -74,10 +75,10 @@ def _started(work: Work) -> EngineContainer:
     else:
         engine_id = found.engine_id
     try:
-        runtime.start(engine_id)
+        start_engine_container(work, engine_id)
     except NotFound:
         engine_id = _recreated(work)
-        runtime.start(engine_id)
+        start_engine_container(work, engine_id)
     seen = runtime.inspect(engine_id)
     if seen is None:
         raise Conflict("The container was removed from the engine while it started; start it again.")

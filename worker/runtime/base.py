@@ -178,6 +178,9 @@ class Runtime(Protocol):
     def every(self, node: str) -> list[EngineContainer]:
         """All containers labelled with this node, running or not."""
 
+    def writable_folders(self, but: str) -> set[str]:
+        """Host folders that running containers of any Lightd, but for that one, have mounted and may write to."""
+
     def signal(self, engine_id: str, signal: str) -> bool:
         """Send a signal to its process; False when it does not run."""
 

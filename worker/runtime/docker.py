@@ -22,6 +22,7 @@ from fleet.images import is_private
 from fleet.models import Limits
 from worker.runtime import docker_limits
 from worker.runtime.base import (
+    LABEL_ID,
     LABEL_IMAGE,
     LABEL_NODE,
     NEVER_RUN,
@@ -37,9 +38,9 @@ from worker.runtime.docker_commit import commit, remove_draft
 from worker.runtime.docker_differences import differences
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
-from worker.runtime.docker_layer import changed_bytes
+from worker.runtime.docker_layer import changed_bytes, deleted_bytes
 from worker.runtime.docker_network import ensure_network
-from worker.runtime.docker_plan import engine_config, engine_name, weight_supported_here
+from worker.runtime.docker_plan import HOME, engine_config, engine_name, weight_supported_here
 from worker.runtime.docker_pull import pull
 from worker.runtime.registry_logins import RegistryLogins
 
@@ -169,6 +170,13 @@ class DockerRuntime:
         found = [self.inspect(entry["Id"]) for entry in listed]
         return [container for container in found if container is not None]
 
+    def writable_folders(self, but: str) -> set[str]:
+        """Host folders that running containers of any Lightd, but for that one, have mounted and may write to."""
+        with self._engine() as client:
+            listed = client.containers(filters={"label": LABEL_ID})
+        mounts = [mount for entry in listed if entry["Id"] != but for mount in entry["Mounts"]]
+        return {mount["Source"] for mount in mounts if mount["Type"] == "bind" and mount["RW"]}
+
     def signal(self, engine_id: str, signal: str) -> bool:
         """Send a signal to its process; False when it does not run."""
         with self._engine() as client:
@@ -238,10 +246,10 @@ class DockerRuntime:
     def layer_bytes(self, engine_id: str) -> int:
         """What a container has changed outside its volume, in bytes; 0 only when it changed nothing at all."""
         with self._engine(_REMOVE_SECONDS) as client:
-            driver = client.inspect_container(engine_id).get("GraphDriver") or {}
-            upper = (driver.get("Data") or {}).get("UpperDir")
+            found = client.inspect_container(engine_id)
+            upper = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
             if upper and Path(upper).is_dir():
-                return changed_bytes(Path(upper))
+                return changed_bytes(Path(upper)) + _deleted_bytes(client, found)
             changes = client.diff(engine_id) or []
             sized = client.containers(all=True, size=True, filters={"id": engine_id})
         return max(int(sized[0].get("SizeRw") or 0), 1) if changes and sized else 0
@@ -295,6 +303,18 @@ class DockerRuntime:
     def _new_client(self, timeout_seconds: float) -> APIClient:
         with engine_errors():
             return APIClient(base_url=self._address, version="auto", timeout=timeout_seconds)  # type: ignore[arg-type]
+
+
+def _deleted_bytes(client: APIClient, found: dict[str, Any]) -> int:
+    """What a running container's processes keep on the host's disk without a name."""
+    if not found["State"]["Running"]:
+        return 0
+    volume = next(mount["Source"] for mount in found["Mounts"] if mount["Destination"] == HOME)
+    try:
+        listed = client.top(found["Id"], "-eo pid")["Processes"]
+    except APIError:
+        return 0  # it has ended meanwhile
+    return deleted_bytes((int(pid) for (pid,) in listed or []), Path(volume))
 
 
 def _container(found: dict[str, Any]) -> EngineContainer:

@@ -14,6 +14,7 @@ from worker.runtime.docker_limits import limit_settings
 HOME = "/home/container"
 DATA = "/app/data"
 _LOG_FILES = 3
+_MB = 1024 * 1024
 _WHOLE_ID = len("sha256:") + 64
 _WEIGHT_FILES = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
 
@@ -65,6 +66,8 @@ def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_suppo
         "Mounts": _mounts(plan),
         "Tmpfs": _memory_folders(plan, image_volumes),
         "NetworkMode": plan.network,
+        "ShmSize": plan.tmp_mb * _MB,
+        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],  # a host may keep core dumps on its own disk
         "PortBindings": _port_bindings(plan),
         "RestartPolicy": {"Name": "no"},
         **limit_settings(plan.limits, weight_supported=weight_supported),

@@ -190,6 +190,12 @@ class MemoryRuntime:
             found = [self.inspect(engine_id) for engine_id in self._made]
         return [seen for seen in found if seen is not None and seen.labels.get(LABEL_NODE) == node]
 
+    def writable_folders(self, but: str) -> set[str]:
+        """Host folders that running containers, but for that one, have mounted and may write to."""
+        with self._changed:
+            plans = [made.plan for made in self._made.values() if made.seen.running and made.seen.engine_id != but]
+        return {str(plan.volume_path) for plan in plans} | {source for plan in plans for source in plan.mounts.values()}
+
     def signal(self, engine_id: str, signal: str) -> bool:
         """Send a signal to its process; False when it does not run."""
         with self._changed:

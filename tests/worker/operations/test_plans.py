@@ -76,8 +76,23 @@ def test_a_mount_must_lie_below_an_allowed_folder_also_through_links(tmp_path: P
     (allowed / "escape").symlink_to(secret)
     settings = replace(SETTINGS, allowed_mounts=(str(allowed),))
     assert allowed_mounts(settings, {"/maps": str(allowed / "maps")}) == {"/maps": str(allowed / "maps")}
-    for source in (secret, allowed / "escape", allowed / ".." / "secret", Path("/")):
+    (allowed / "deep").symlink_to(allowed / "escape")
+    through_proc = Path(f"/proc/self/root{secret}")
+    for source in (secret, allowed / "escape", allowed / "deep", allowed / ".." / "secret", through_proc, Path("/")):
         with pytest.raises(Forbidden):
             allowed_mounts(settings, {"/x": str(source)})
     with pytest.raises(Forbidden):
         allowed_mounts(SETTINGS, {"/maps": str(allowed / "maps")})
+
+
+def test_what_lightd_works_with_is_never_mounted_also_below_an_allowed_folder(tmp_path: Path) -> None:
+    data, socket = tmp_path / "lightd", tmp_path / "run" / "docker.sock"
+    (data / "volumes").mkdir(parents=True)
+    socket.parent.mkdir()
+    (tmp_path / "link").symlink_to(data / "volumes")
+    (tmp_path / "maps").mkdir()
+    settings = replace(SETTINGS, data=data, engine=f"unix://{socket}", allowed_mounts=(str(tmp_path),))
+    for source in (tmp_path, data, data / "volumes", tmp_path / "link", socket, socket.parent):
+        with pytest.raises(Forbidden, match="never allowed"):
+            allowed_mounts(settings, {"/x": str(source)})
+    assert allowed_mounts(settings, {"/x": str(tmp_path / "maps")}) == {"/x": str(tmp_path / "maps")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,21 @@ def test_starting_a_running_container_does_nothing(bench: Bench) -> None:
     first = bench.runtime.inspect(engine_id)
     bench.runtime.start(engine_id)
     assert bench.runtime.inspect(engine_id) == first
+
+
+def test_only_what_others_that_run_may_write_to_counts_as_held(bench: Bench, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    runtime = bench.runtime
+    mine = runtime.create(bench.plan("runs until it is stopped", mounts={"/maps": str(ours)}))
+    other = runtime.create(bench.plan("runs until it is stopped", mounts={"/maps": str(theirs)}))
+    runtime.start(mine)
+    assert str(theirs) not in runtime.writable_folders(but=mine), "it does not run yet"
+    runtime.start(other)
+    held = runtime.writable_folders(but=mine)
+    assert {str(theirs), str(bench.volume)} <= held
+    assert not {str(ours), str(bench.data)} & held
 
 
 def test_waiting_ends_with_the_process_and_tells_its_exit_code(bench: Bench) -> None:
