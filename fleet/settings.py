@@ -103,6 +103,11 @@ class Settings:
         True,
         "Keep containers from reaching the host's own services and metadata addresses (iptables).",
     )
+    private_networks: bool = _setting(
+        "LIGHTD_PRIVATE_NETWORKS",
+        True,
+        "Let containers connect to private networks (10.0.0.0/8 and the like); answers from them always get there.",
+    )
     volume_driver: str = _setting(
         "LIGHTD_VOLUME_DRIVER",
         "auto",

@@ -26,14 +26,22 @@ _METADATA = {
 }
 """Where clouds tell a machine its secrets: link-local, and those of Alibaba, Oracle, Azure and Amazon (IPv6)."""
 
+_PRIVATE = {
+    "iptables": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+    "ip6tables": ("fc00::/7",),
+}
+"""Other machines of whoever runs this host, and of its provider."""
+
 log = structlog.get_logger()
 
 
 class Firewall:
     """Keeps the rules of one network in place."""
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: str, *, private_networks: bool = True) -> None:
+        """`private_networks`: whether containers may connect to addresses that are not on the public internet."""
         self._network = network
+        self._private_networks = private_networks
         self._input = f"LIGHTD-{network.upper()}"
         self._forward = f"LIGHTD-{network.upper()}-OUT"
         self._told = False
@@ -63,7 +71,7 @@ class Firewall:
             return ["The firewall around containers cannot be set: it needs root and the iptables command."]
         sentences: list[str] = []
         for tool in _tools():
-            for chain, rules in ((self._input, _input_rules(tool)), (self._forward, _forward_rules(tool))):
+            for chain, rules in ((self._input, _input_rules(tool)), (self._forward, self._forward_rules(tool))):
                 if not _holds(tool, chain, list(rules)):
                     sentences.append(f"The chain {chain} of {tool} does not have the rules that it should.")
             parents = {"INPUT": self._input}
@@ -88,8 +96,19 @@ class Firewall:
         """Replace the content of both chains in one step."""
         lines = ["*filter", f":{self._input} - [0:0]", f":{self._forward} - [0:0]"]
         lines += [f"-A {self._input} {rule}" for rule in _input_rules(tool)]
-        lines += [f"-A {self._forward} {rule}" for rule in _forward_rules(tool)]
+        lines += [f"-A {self._forward} {rule}" for rule in self._forward_rules(tool)]
         _run([f"{tool}-restore", "-w", "--noflush"], "\n".join([*lines, "COMMIT", ""]))
+
+    def _forward_rules(self, tool: str) -> Iterator[str]:
+        yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
+        yield "-p tcp --dport 53 -j RETURN"
+        for address in _METADATA[tool]:
+            yield f"-d {address} -j DROP"
+        if not self._private_networks:
+            yield "-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"  # whoever plays may sit there
+            for address in _PRIVATE[tool]:
+                yield f"-d {address} -j DROP"
+        yield "-j RETURN"
 
     def _jump(self, tool: str, parent: str, chain: str) -> None:
         rule = ("-i", self._network, "-j", chain)
@@ -105,14 +124,6 @@ def _input_rules(tool: str) -> Iterator[str]:
         yield f"-d {address} -p udp --dport 53 -j RETURN"
         yield f"-d {address} -p tcp --dport 53 -j RETURN"
     yield "-j DROP"
-
-
-def _forward_rules(tool: str) -> Iterator[str]:
-    yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
-    yield "-p tcp --dport 53 -j RETURN"
-    for address in _METADATA[tool]:
-        yield f"-d {address} -j DROP"
-    yield "-j RETURN"
 
 
 def _resolvers(tool: str) -> Iterator[str]:

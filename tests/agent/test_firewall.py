@@ -72,6 +72,55 @@ def service() -> Iterator[int]:
         thread.join(5)
 
 
+class Elsewhere:
+    """Another machine in a private network: a network namespace behind a pair of interfaces."""
+
+    def __init__(self) -> None:
+        self._name = f"lt{secrets.token_hex(3)}"
+        third = secrets.randbelow(200) + 20
+        self.address, self.gateway, self.port = f"10.213.{third}.2", f"10.213.{third}.1", 7000
+
+    def __enter__(self) -> Elsewhere:
+        name = self._name
+        _ip("netns", "add", name)
+        _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("address", "add", f"{self.gateway}/30", "dev", name)
+        _ip("link", "set", name, "up")
+        self._inside("ip", "address", "add", f"{self.address}/30", "dev", "eth0")
+        self._inside("ip", "link", "set", "eth0", "up")
+        self._inside("ip", "route", "add", "default", "via", self.gateway)
+        command = ["busybox", "nc", "-ll", "-p", str(self.port), "-e", "echo", "secret"]
+        self._service = subprocess.Popen(["ip", "netns", "exec", name, *command])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.kill()
+        self._service.wait(10)
+        _ip("netns", "delete", self._name)
+
+    def fetch(self, port: int) -> bool:
+        """Whether what this host publishes on the address between them answers from here."""
+        asked = b"GET /passwd HTTP/1.0\r\n\r\n"
+        return b"root:" in self._inside("busybox", "nc", "-w", "2", self.gateway, str(port), given=asked, check=False)
+
+    def _inside(self, *command: str, given: bytes = b"", check: bool = True) -> bytes:
+        done = subprocess.run(
+            ["ip", "netns", "exec", self._name, *command], input=given, stdout=subprocess.PIPE, check=check
+        )
+        return done.stdout
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    """A machine at a private address, which this host routes to."""
+    with Elsewhere() as made:
+        yield made
+
+
 def _serve(listener: socket.socket) -> None:
     while True:
         try:
@@ -151,6 +200,24 @@ def test_metadata_addresses_cannot_be_reached(network: str, firewall: Firewall, 
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     (dropped,) = re.findall(r"^\s*(\d+)\s+\d+ DROP .* 169\.254\.0\.0/16", listed, re.MULTILINE)
     assert int(dropped) > 0
+
+
+def test_private_networks_can_be_closed_while_their_players_are_answered(
+    network: str, run: Run, elsewhere: Elsewhere
+) -> None:
+    firewall = Firewall(network, private_networks=False)
+    firewall.ensure()
+    try:
+        asking = run()
+        assert not _reaches(asking, elsewhere.address, elsewhere.port)
+        run("httpd -f -p 8000 -h /etc", ports={"8000/tcp": (elsewhere.gateway, 8000)})
+        eventually(lambda: elsewhere.fetch(8000), within_seconds=10, what="an answer to a private network")
+        Firewall(network).ensure()
+        eventually(
+            lambda: _reaches(asking, elsewhere.address, elsewhere.port), within_seconds=10, what="the open network"
+        )
+    finally:
+        firewall.remove()
 
 
 def test_names_are_still_resolved(network: str, firewall: Firewall, run: Run) -> None:

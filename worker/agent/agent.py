@@ -96,7 +96,7 @@ class Agent:
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
-        self.firewall = Firewall(settings.network)
+        self.firewall = Firewall(settings.network, private_networks=settings.private_networks)
         self.pruning = Pruning(settings, runtime, self._containers, store)
 
     def run(self, stop: threading.Event) -> None:

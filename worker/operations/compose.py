@@ -35,6 +35,8 @@ def create_runner(settings: Settings) -> Runner:
         volumes=Volumes(settings),
         relay=relay,
         knows_store=KnownStore(nodes, settings.data).is_known,
-        firewall=Firewall(settings.network) if settings.firewall else None,
+        firewall=(
+            Firewall(settings.network, private_networks=settings.private_networks) if settings.firewall else None
+        ),
     )
     return Runner(host)
