@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from app.access import check_declarations
 from app.auth import init_auth
 from app.containers.history import blueprint as history
 from app.containers.resources import blueprint as resources
@@ -49,4 +50,5 @@ def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
         api.register_blueprint(blueprint)
     init_sockets(app)
     init_errors(app)
+    check_declarations(app)
     return app

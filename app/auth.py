@@ -1,4 +1,4 @@
-"""Who may call: token first, then the vendor type, for every route that is not public."""
+"""Who may call: token first, then the vendor type, then what the token may do, for every route that is not public."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from flask import Flask, Response, current_app, g, request
 
+from app.access import enforce
 from app.client_address import client_address
 from app.errors import problem
 from app.services import services
@@ -28,13 +29,6 @@ def public(view: View) -> View:
     """Mark a view that anybody may call, or that checks its caller itself."""
     view.is_public = True  # type: ignore[attr-defined]
     return view
-
-
-def require_master() -> None:
-    """Raise Forbidden unless the current request carries the master token."""
-    principal: Principal = g.principal
-    if not principal.is_master:
-        raise Forbidden("Only the master token may manage tokens.", code="master_only")
 
 
 def bearer_token() -> str | None:
@@ -72,6 +66,8 @@ def _authenticate() -> Response | None:
         raise Forbidden("Invalid vendor header", code="invalid_vendor_header")
     g.principal = principal
     structlog.contextvars.bind_contextvars(asked_by=principal.name)
+    if view is not None:
+        enforce(principal, view)
     return None
 
 

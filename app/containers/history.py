@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.access import Reach, caller, needs
 from app.containers.schemas import EventPage, RunEnds
 from app.containers.view import shown_end, shown_happening
 from app.json_body import Blueprint
 from app.paging import PageQuery, page_of
 from app.services import services
 from fleet.repositories.history import Happening
+from fleet.scopes import Scope
 
 blueprint = Blueprint("history", __name__, description="What happened to a container; it goes with the container.")
 
@@ -17,6 +19,7 @@ blueprint = Blueprint("history", __name__, description="What happened to a conta
 @blueprint.route("/containers/<internal_id>/events")
 @blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, EventPage)
+@needs(Scope.READ, reach=Reach.CONTAINER)
 def list_container_events(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """What happened to a container, newest first, about 500 of it."""
     containers = services().containers
@@ -30,8 +33,10 @@ def list_container_events(query: dict[str, Any], internal_id: str) -> dict[str, 
 
 @blueprint.route("/containers/<internal_id>/ends")
 @blueprint.response(200, RunEnds)
+@needs(Scope.READ, reach=Reach.CONTAINER)
 def list_container_ends(internal_id: str) -> dict[str, Any]:
     """How the last 20 runs ended, newest first."""
     containers = services().containers
     containers.get(internal_id)
-    return {"ends": [shown_end(end) for end in containers.history.ends(internal_id)]}
+    with_output = caller().may(Scope.CONSOLE)
+    return {"ends": [shown_end(end, with_output=with_output) for end in containers.history.ends(internal_id)]}

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
+from app.access import Reach, needs
 from app.containers.limits import new_limits, shown_limits
 from app.containers.power import enqueue
 from app.containers.schemas import Limits
@@ -15,6 +16,7 @@ from app.json_body import Blueprint
 from app.services import services
 from fleet.errors import NodeTimeout
 from fleet.repositories.jobs import new_job
+from fleet.scopes import Scope
 
 _PATIENCE_SECONDS = 15.0
 
@@ -57,6 +59,7 @@ class LimitsChanged(Schema):
 
 @blueprint.route("/containers/<internal_id>/resources")
 @blueprint.response(200, Resources)
+@needs(Scope.READ, reach=Reach.CONTAINER)
 def get_resources(internal_id: str) -> dict[str, Any]:
     """The limits of a container, and what it uses of them now."""
     offered = services()
@@ -72,6 +75,7 @@ def get_resources(internal_id: str) -> dict[str, Any]:
 @blueprint.arguments(NewLimits)
 @blueprint.response(200, LimitsChanged)
 @repeatable
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def post_resources(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Change limits, at once also for a process that runs; refused when it uses more than that now."""
     offered = services()

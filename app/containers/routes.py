@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Response
 
+from app.access import Reach, caller, needs
 from app.containers.amendment import amend_container
 from app.containers.command import send_command
 from app.containers.creation import create_container
@@ -36,12 +37,13 @@ from app.containers.schemas import (
 from app.containers.view import listed_container, shown_container
 from app.idempotency import repeatable
 from app.json_body import Blueprint
-from app.paging import page_of
+from app.paging import page_of, whole_list
 from app.services import services
 from fleet.errors import Conflict
 from fleet.images import require_image_allowed
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Container
+from fleet.scopes import Scope
 
 blueprint = Blueprint("containers", __name__, description="What clients run, from creation to deletion.")
 
@@ -50,6 +52,7 @@ blueprint = Blueprint("containers", __name__, description="What clients run, fro
 @blueprint.arguments(NewContainer)
 @blueprint.response(200, CreationStarted)
 @repeatable
+@needs(Scope.ADMIN, reach=Reach.FLEET)
 def post_container(wanted: dict[str, Any]) -> dict[str, Any]:
     """Create a container where its volume is. It is installed at once, and started when asked."""
     job = create_container(services(), wanted)
@@ -64,37 +67,43 @@ def post_container(wanted: dict[str, Any]) -> dict[str, Any]:
 @blueprint.route("/containers")
 @blueprint.arguments(ContainerQuery, location="query")
 @blueprint.response(200, ContainerPage)
+@needs(Scope.READ, reach=Reach.OWN)
 def list_containers(query: dict[str, Any]) -> dict[str, Any]:
     """List the containers by name."""
-    read = services().containers.page
-    return page_of("containers", read, lambda found: found.internal_id, query, show=listed_container, keep=_fits(query))
+    containers, within = services().containers, caller().containers
+    read = whole_list(containers.many(sorted(within)), _name) if within else containers.page
+    return page_of("containers", read, _name, query, show=listed_container, keep=_fits(query))
 
 
 @blueprint.route("/containers/<internal_id>")
 @blueprint.response(200, ContainerRecord)
+@needs(Scope.READ, reach=Reach.CONTAINER)
 def get_container(internal_id: str) -> Response:
     """All of a container."""
     offered = services()
     container = offered.containers.get(internal_id)
     last_end = offered.containers.history.last_end(internal_id)
-    shown = shown_container(container, offered.node_states.state_of(container.node), last_end)
+    node_state, with_output = offered.node_states.state_of(container.node), caller().may(Scope.CONSOLE)
+    shown = shown_container(container, node_state, last_end, with_output=with_output)
     return Response(json.dumps(shown, separators=(",", ":")), mimetype="application/json")
 
 
 @blueprint.route("/containers/<internal_id>", methods=["PATCH"])
 @blueprint.arguments(Changes)
 @blueprint.response(200, ContainerRecord)
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def patch_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Change a container without an install; `restart_needed` tells whether its process has to start again for it."""
     offered = services()
     container = amend_container(offered, internal_id, wanted)
     last_end = offered.containers.history.last_end(internal_id)
-    return shown_container(container, offered.node_states.state_of(container.node), last_end)
+    return shown_container(container, offered.node_states.state_of(container.node), last_end, with_output=True)
 
 
 @blueprint.route("/containers/<internal_id>/command", methods=["POST"])
 @blueprint.arguments(Command)
 @blueprint.response(200, CommandSent)
+@needs(Scope.COMMAND, reach=Reach.CONTAINER)
 def post_command(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Write one line to the terminal of the container's process, after those that were sent before it."""
     send_command(services(), internal_id, wanted["command"])
@@ -104,6 +113,7 @@ def post_command(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
 @blueprint.route("/containers/<internal_id>", methods=["DELETE"])
 @blueprint.response(200, Deletion)
 @blueprint.alt_response(202, schema=Deletion, description="It takes longer; see the job.", success=True)
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def remove_container(internal_id: str) -> tuple[dict[str, Any], int]:
     """Delete a container; one that runs is killed first, the volume stays."""
     job_id = delete_container(services(), internal_id)
@@ -116,6 +126,7 @@ def remove_container(internal_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.arguments(Reinstall, required=False)
 @blueprint.response(200, ActionStarted)
 @repeatable
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Install again, from the image; the volume's data stays."""
     container = services().containers.get(internal_id)
@@ -134,6 +145,7 @@ def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, A
 @blueprint.arguments(Rebinding)
 @blueprint.response(200, ActionStarted)
 @repeatable
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def rebind_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """Give the container other ports; one that runs is restarted for it, its file system stays."""
     return _started(Action.REBIND, internal_id, rebind_network(services(), internal_id, wanted["ports"]))
@@ -143,6 +155,7 @@ def rebind_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]
 @blueprint.response(200, Repair)
 @blueprint.alt_response(202, schema=Repair, description="It takes longer; see the job.", success=True)
 @repeatable
+@needs(Scope.ADMIN, reach=Reach.CONTAINER)
 def post_repair(internal_id: str) -> tuple[dict[str, Any], int]:
     """Compare the container with its engine, mend what is safe, and tell what was done."""
     job_id, found = repair_container(services(), internal_id)
@@ -155,6 +168,7 @@ def post_repair(internal_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.route("/containers/<internal_id>/logs")
 @blueprint.arguments(LogsQuery, location="query")
 @blueprint.response(200, Logs)
+@needs(Scope.CONSOLE, reach=Reach.CONTAINER)
 def get_logs(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """The container's output: the last lines, or all after a `seq`, or that of the last install."""
     offered = services()
@@ -174,7 +188,8 @@ def _add_power_route(action: Action) -> None:
 
     view.__name__ = f"{action.value}_container"
     view.__doc__ = f"{action.value.capitalize()} the container; answers at once, the job tells how far."
-    documented = blueprint.response(200, ActionStarted)(repeatable(view))
+    declared = needs(Scope.POWER, reach=Reach.CONTAINER)(repeatable(view))
+    documented = blueprint.response(200, ActionStarted)(declared)
     blueprint.route(f"/containers/<internal_id>/{action.value}", methods=["POST"])(documented)
 
 
@@ -184,6 +199,10 @@ for _action in (Action.START, Action.STOP, Action.RESTART, Action.KILL):
 
 def _started(action: Action, internal_id: str, job_id: str) -> dict[str, Any]:
     return {"message": DEEDS[action].message, "internal_id": internal_id, "job_id": job_id}
+
+
+def _name(container: Container) -> str:
+    return container.internal_id
 
 
 def _fits(query: dict[str, Any]) -> Callable[[Container], bool]:

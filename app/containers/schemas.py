@@ -252,7 +252,10 @@ class RunEnd(Schema):
     exit_code = fields.Integer(allow_none=True)
     oom_killed = fields.Boolean()
     signal = fields.String(allow_none=True)
-    output = fields.String(metadata={"description": "Its last lines, without escape sequences."})
+    output = fields.String(
+        allow_none=True,
+        metadata={"description": "Its last lines, without escape sequences; null for a token that lacks `console`."},
+    )
 
 
 class RunEnds(Schema):

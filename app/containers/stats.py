@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.access import Reach, needs
 from app.containers.schemas import ContainerStats, StatsQuery
 from app.json_body import Blueprint
 from app.services import services
 from fleet.models import Container
+from fleet.scopes import Scope
 from fleet.stats import NO_STATS, LastStats
 from fleet.stats_series import Point, Ring
 
@@ -18,6 +20,7 @@ blueprint = Blueprint("stats", __name__, description="What containers use.")
 @blueprint.route("/containers/<internal_id>/stats")
 @blueprint.arguments(StatsQuery, location="query")
 @blueprint.response(200, ContainerStats)
+@needs(Scope.READ, reach=Reach.CONTAINER)
 def get_container_stats(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
     """What the container uses, or used last when it does not run; with `minutes` also a series of columns."""
     offered = services()

@@ -14,8 +14,10 @@ from fleet.runs import RunEnd
 _NANOSECONDS = 1_000_000_000
 
 
-def shown_container(container: Container, node_state: str, last_end: RunEnd | None) -> dict[str, Any]:
-    """All of a container."""
+def shown_container(
+    container: Container, node_state: str, last_end: RunEnd | None, *, with_output: bool
+) -> dict[str, Any]:
+    """All of a container; without its last run's last lines for those who may not see its console."""
     spec = container.spec
     return {
         "internal_id": container.internal_id,
@@ -42,7 +44,7 @@ def shown_container(container: Container, node_state: str, last_end: RunEnd | No
         "node_state": node_state,
         "exit_code": container.exit_code,
         "oom_killed": container.oom_killed,
-        "last_end": shown_end(last_end) if last_end else None,
+        "last_end": shown_end(last_end, with_output=with_output) if last_end else None,
         "started_at": _started_at(container),
         "error": container.error,
         "job_id": container.job_id,
@@ -65,10 +67,12 @@ def listed_container(container: Container) -> dict[str, Any]:
     }
 
 
-def shown_end(end: RunEnd) -> dict[str, Any]:
+def shown_end(end: RunEnd, *, with_output: bool) -> dict[str, Any]:
     """How a run ended."""
     shown = asdict(end)
     del shown["recorded_at"]
+    if not with_output:
+        shown["output"] = None
     return shown
 
 

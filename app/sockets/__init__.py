@@ -14,10 +14,12 @@ from app.services import Services
 from app.sockets.flusher import Flusher
 from app.sockets.handshake import Unauthenticated, principal_of_handshake, wish_of_handshake
 from app.sockets.hub import Hub
+from app.sockets.live import Live
 from app.sockets.outbox import Outbox
+from app.sockets.permissions import require_watching
 from app.sockets.reading import server_options
 from app.sockets.registry import Registry
-from app.sockets.session import Live, Session
+from app.sockets.session import Session
 from app.sockets.sources import ConsoleSource, FeedSource, StatsSource
 from app.sockets.sweeper import Sweeper
 
@@ -60,10 +62,12 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
 
     @blueprint.before_request
     def before_upgrade() -> None:
-        g.principal = principal_of_handshake()
         g.wish = wish_of_handshake()
         g.address = current_address()
         live.registry.check_room()
+        g.principal = principal_of_handshake()
+        if g.principal is not None:
+            require_watching(g.principal, (request.view_args or {}).get("internal_id"))
         _prepare(request.environ, flusher, live.services.settings.socket_backlog_bytes)
 
     @sock.route("/ws/<internal_id>", bp=blueprint)

@@ -14,6 +14,7 @@ from fleet.repositories.tokens import Principal
 GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
 UNAUTHENTICATED = 4401
+FORBIDDEN = 4403
 TOO_SLOW = 4408
 STORE_GONE = 4503
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import request
 
 from app.auth import bearer_token, log_in
-from app.sockets.session import Wish
+from app.sockets.following import Wish
 from fleet.errors import Invalid
 from fleet.repositories.tokens import Principal
 

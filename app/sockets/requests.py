@@ -10,6 +10,7 @@ from app.containers.command import send_command
 from app.containers.power import request_action
 from app.services import Services
 from app.sockets.client import Client
+from app.sockets.permissions import require_event
 from fleet import messages
 from fleet.errors import Invalid
 from fleet.lifecycle import Action
@@ -37,9 +38,11 @@ def parse(message: str | bytes) -> Request:
 
 def handle(services: Services, container_id: str, client: Client, request: Request) -> None:
     """Do what a request asks; raises LightdError or RedisError."""
-    handler = _HANDLERS.get(request["event"])
+    handler = EVENTS.get(request["event"])
     if handler is None:
-        raise Invalid(f"Unknown event {request['event'][:40]!r}; known are {', '.join(_HANDLERS)}.")
+        raise Invalid(f"Unknown event {request['event'][:40]!r}; known are {', '.join(EVENTS)}.")
+    if client.principal is not None:
+        require_event(client.principal, request["event"])
     handler(services, container_id, client, request)
 
 
@@ -71,4 +74,4 @@ def _last_lines(text: str, most_characters: int) -> str:
     return text[-most_characters:].partition("\n")[2]
 
 
-_HANDLERS: dict[str, Handler] = {"send_command": _send_command, "power": _power, "request_logs": _request_logs}
+EVENTS: dict[str, Handler] = {"send_command": _send_command, "power": _power, "request_logs": _request_logs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.auth import require_master
+from app.access import master_only
 from app.idempotency import never_kept
 from app.json_body import Blueprint
 from app.paging import PageQuery, page_of, whole_list
@@ -13,22 +13,24 @@ from app.tokens.schemas import IssuedToken, NewToken, TokenPage, expiry_text, li
 from fleet.models import Token
 
 blueprint = Blueprint("tokens", __name__, description="Tokens that end by themselves. Master token only.")
-blueprint.before_request(require_master)
 
 
 @blueprint.route("/auth/tokens", methods=["POST"])
 @blueprint.arguments(NewToken)
 @blueprint.response(200, IssuedToken)
 @never_kept
+@master_only
 def issue_token(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Make a token that can do all but make tokens."""
-    secret, token = services().tokens.issue(wanted["ttl_seconds"], remove_on_use=wanted["remove_on_use"])
+    """Make a token that can do all but make tokens, or only what its scopes name, or only on its containers."""
+    ttl_seconds = wanted.pop("ttl_seconds")
+    secret, token = services().tokens.issue(ttl_seconds, **wanted)
     return {"token": secret, "expires_at": expiry_text(token), "id": token.id}
 
 
 @blueprint.route("/auth/tokens")
 @blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, TokenPage)
+@master_only
 def list_tokens(query: dict[str, Any]) -> dict[str, Any]:
     """List the tokens that are good now, never their secrets."""
     read = whole_list(services().tokens.every(), _name)
@@ -37,6 +39,7 @@ def list_tokens(query: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.route("/auth/tokens/<token_id>", methods=["DELETE"])
 @blueprint.response(204)
+@master_only
 def revoke_token(token_id: str) -> None:
     """End a token at once."""
     services().tokens.revoke(token_id)

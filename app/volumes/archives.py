@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, jsonify
 from marshmallow import Schema, fields, validate
 
+from app.access import Reach, needs
 from app.containers.power import enqueue
 from app.fields import Text
 from app.idempotency import repeatable
@@ -18,6 +19,7 @@ from app.volumes.transfers import ARCHIVE_FORMATS
 from fleet.errors import NodeTimeout
 from fleet.paths import path_bytes
 from fleet.repositories.jobs import new_job
+from fleet.scopes import Scope
 
 _PATIENCE_SECONDS = 25.0
 _LONGEST_URL_BYTES = 4096
@@ -87,6 +89,7 @@ class Pulled(Schema):
 @blueprint.arguments(Compression)
 @blueprint.response(200, Compressed)
 @repeatable
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
     """Pack files and folders into an archive; an existing one is a conflict."""
     name, end = wanted["output_name"], f".{wanted['format']}"
@@ -101,6 +104,7 @@ def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.arguments(Decompression)
 @blueprint.response(200, Decompressed)
 @repeatable
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
     """Unpack an archive, whole or not at all."""
     return _answer(volume_id, "decompress", wanted)
@@ -110,6 +114,7 @@ def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.arguments(Pull)
 @blueprint.response(200, Pulled)
 @repeatable
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def post_pull(wanted: dict[str, Any], volume_id: str) -> Response:
     """Have the volume's host fetch a file over http or https."""
     return _answer(volume_id, "pull", wanted)

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response, request
 from marshmallow import Schema, fields, validate
 
+from app.access import Reach, caller, needs
 from app.auth import public
 from app.fields import Lifetime, utc_text
 from app.json_body import Blueprint
@@ -17,6 +18,7 @@ from app.volumes.streaming import pass_download, pass_upload
 from fleet.links import ACTIONS, Link, read_link, sign_link
 from fleet.models import Node, Volume
 from fleet.paths import path_bytes
+from fleet.scopes import Scope
 
 blueprint = Blueprint("links", __name__, description="URLs that need no header and are good for one path and action.")
 
@@ -46,6 +48,7 @@ class IssuedLink(Schema):
 @blueprint.route("/volumes/<volume_id>/links", methods=["POST"])
 @blueprint.arguments(NewLink)
 @blueprint.response(200, IssuedLink)
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def post_link(wanted: dict[str, Any], volume_id: str) -> dict[str, Any]:
     """Make a link to download (GET) or upload (PUT) one path."""
     if wanted["action"] == "upload":
@@ -80,8 +83,14 @@ def has_own_address(node: Node) -> bool:
 
 
 def signed_link(volume: Volume, node: Node, path: str, action: str, ttl_seconds: int) -> tuple[str, int]:
-    """A link's URL, and when it expires in Unix seconds. It leads through the API where the host has no address."""
+    """A link's URL, and when it expires in Unix seconds. It leads through the API where the host has no address.
+
+    The link of a narrowed token does not outlive it.
+    """
     expires_at = int(time.time()) + ttl_seconds
+    principal = caller()
+    if principal.token is not None and principal.is_narrowed:
+        expires_at = min(expires_at, principal.token.expires_at)
     link = Link(node.id, volume.volume_id, path, action, expires_at)
     base = node.files_address if has_own_address(node) else request.root_url
     return f"{base.rstrip('/')}/links/{sign_link(services().settings.signing_key(), link)}", expires_at

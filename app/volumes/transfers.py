@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 from flask import Response
 from marshmallow import Schema, fields, validate
 
+from app.access import Reach, needs
 from app.json_body import Blueprint
 from app.services import services
 from app.volumes.links import has_own_address, signed_link
 from app.volumes.passing import queried_folder, queried_path
 from app.volumes.streaming import pass_download, pass_upload
 from fleet.models import Node, Volume
+from fleet.scopes import Scope
 
 ARCHIVE_FORMATS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.zst"]
 _DIRECT_SECONDS = 300
@@ -51,6 +53,7 @@ class Uploaded(Schema):
 @blueprint.route("/volumes/<volume_id>/download")
 @blueprint.arguments(DownloadQuery, location="query")
 @blueprint.response(200, content_type="application/octet-stream")
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def download(query: dict[str, Any], volume_id: str) -> Response:
     """Download a file, whole or the part that a Range header names, or a folder as an archive made on the way."""
     path = queried_folder()
@@ -64,6 +67,7 @@ def download(query: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/upload", methods=["PUT"])
 @blueprint.arguments(UploadQuery, location="query")
 @blueprint.response(200, Uploaded)
+@needs(Scope.FILES, reach=Reach.VOLUME)
 def upload(query: dict[str, Any], volume_id: str) -> Response:
     """Upload the raw body as a file, which appears when its last byte has come."""
     path = queried_path()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fleet.errors import Invalid, NotFound
 from fleet.keys import key
 from fleet.models import Token
+from fleet.scopes import Scope
 from fleet.store import Client
 
 PREFIX = "lightd_"
@@ -35,6 +36,25 @@ class Principal:
     def name(self) -> str:
         """What histories call the caller: `master`, or the id of the issued token."""
         return self.token.id if self.token else "master"
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether there is anything but making tokens that this caller may not do."""
+        return self.token is not None and bool(self.token.scopes or self.token.containers)
+
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """The containers that the caller is limited to; empty for no limit."""
+        return self.token.containers if self.token else ()
+
+    def may(self, *scopes: Scope) -> bool:
+        """Whether the caller has one of these scopes."""
+        held = self.token.scopes if self.token else ()
+        return not held or Scope.ADMIN in held or any(scope in held for scope in scopes)
+
+    def reaches(self, container_id: str) -> bool:
+        """Whether this container is not beyond the caller's limit."""
+        return not self.containers or container_id in self.containers
 
 
 class TokenRepository:

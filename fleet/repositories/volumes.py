@@ -36,7 +36,7 @@ class VolumeRepository:
         if prefix is None:
             raise _unknown()
         names = self._redis.zrange(key("volumes"), f"[{prefix}", f"[{prefix}\xff", bylex=True, offset=0, num=100)
-        volumes = [volume for volume in self._many(names) if volume.state == "ready"]
+        volumes = self.many(names)
         if not volumes:
             raise _unknown()
         if len(volumes) > 1:
@@ -51,8 +51,12 @@ class VolumeRepository:
         """Up to `limit` ready volumes by id after `after`, and the id to go on from if there may be more."""
         first = f"({after}" if after else "-"
         names = self._redis.zrange(key("volumes"), first, "+", bylex=True, offset=0, num=limit)
-        volumes = [volume for volume in self._many(names) if volume.state == "ready"]
+        volumes = self.many(names)
         return volumes, names[-1] if len(names) == limit else None
+
+    def many(self, volume_ids: list[str]) -> list[Volume]:
+        """The ready volumes among these."""
+        return [volume for volume in self._records(volume_ids) if volume.state == "ready"]
 
     def unfinished(self, node: str, older_than_seconds: float) -> list[Volume]:
         """Volumes of a host whose making or deletion was begun but not ended, that long ago."""
@@ -92,10 +96,10 @@ class VolumeRepository:
         raise Conflict(f"The volume is in use by container {answer[2]}; delete that first.", code="volume_in_use")
 
     def _of_node(self, node: str) -> list[Volume]:
-        every = self._many(self._redis.zrange(key("volumes"), 0, -1))
+        every = self._records(self._redis.zrange(key("volumes"), 0, -1))
         return [volume for volume in every if volume.node == node]
 
-    def _many(self, names: list[str]) -> list[Volume]:
+    def _records(self, names: list[str]) -> list[Volume]:
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(key("volume", name))

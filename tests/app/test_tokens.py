@@ -46,7 +46,14 @@ def test_a_strange_lifetime_is_refused(api: Api, ttl: object) -> None:
         ({}, "ttl"),
         ({"ttl": "1h", "remove_on_use": "yes"}, "remove_on_use"),
         ({"ttl": "1h", "remove_on_use": 1}, "remove_on_use"),
-        ({"ttl": "1h", "scopes": ["read"]}, "scopes"),
+        ({"ttl": "1h", "scope": ["read"]}, "scope"),
+        ({"ttl": "1h", "scopes": ["root"]}, "scopes.0"),
+        ({"ttl": "1h", "scopes": []}, "scopes"),
+        ({"ttl": "1h", "scopes": "read"}, "scopes"),
+        ({"ttl": "1h", "scopes": None}, "scopes"),
+        ({"ttl": "1h", "containers": []}, "containers"),
+        ({"ttl": "1h", "containers": ["a/b"]}, "containers.0"),
+        ({"ttl": "1h", "containers": "*"}, "containers"),
     ],
 )
 def test_a_bad_wish_for_a_token_names_the_field(api: Api, body: object, field: str) -> None:
@@ -63,6 +70,15 @@ def test_the_list_shows_no_secrets_and_comes_in_pages(api: Api) -> None:
     second = api.get(f"/auth/tokens?limit=2&cursor={first.json['next_cursor']}").json
     assert [token["id"] for token in second["tokens"]] == [made[0]["id"]]
     assert "next_cursor" not in second
+
+
+def test_the_list_shows_what_tokens_are_narrowed_to(api: Api) -> None:
+    api.post("/auth/tokens", {"ttl": "1h"})
+    api.post("/auth/tokens", {"ttl": "2h", "scopes": ["read", "power"], "containers": ["a", "b"]})
+    everything, narrowed = api.get("/auth/tokens").json["tokens"]
+    assert everything["scopes"] == ["read", "console", "command", "power", "files", "admin"]
+    assert everything["containers"] is None
+    assert (narrowed["scopes"], narrowed["containers"]) == (["read", "power"], ["a", "b"])
 
 
 def test_a_revoked_token_is_dead_at_once(api: Api) -> None:

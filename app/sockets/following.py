@@ -1,0 +1,102 @@
+"""One container as one client follows it: first its state, then its stats, then what was missed, then what comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gevent
+import structlog
+from redis.exceptions import RedisError
+
+from app.sockets.client import INTERNAL_ERROR, Client
+from app.sockets.hub import Hub
+from app.sockets.live import Live
+from app.sockets.notice import START
+from app.sockets.outbox import Gone
+from app.sockets.permissions import OUT
+from app.sockets.sources import feed_place
+from app.sockets.state import not_found_message, state_message
+from app.sockets.watch import NewestOnly, Subscription, Watch
+from fleet.repositories.tokens import Principal
+
+_log = structlog.get_logger()
+
+_CONSOLE_SECONDS = 2
+_STORE_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asked for in the URL: output after this seq, and every output twice."""
+
+    since: int | None = None
+    duplicates: bool = False
+
+
+class Following:
+    """Begins at once, in a greenlet of its own; needs its `end`. What the token's scopes leave out is not followed."""
+
+    def __init__(self, live: Live, client: Client, principal: Principal, container_id: str, wish: Wish) -> None:
+        self._live = live
+        self._client = client
+        self._container_id = container_id
+        self._wish = wish
+        self._feed = live.feeds.watch(container_id)
+        self._stats = live.stats.watch(container_id) if principal.may(*OUT["stats"]) else None
+        self._console = live.consoles.watch(container_id) if principal.may(*OUT["console"]) else None
+        self._begun: list[tuple[Hub, Watch, Subscription]] = []
+        self._greenlet = gevent.spawn(self._run)
+
+    def end(self) -> None:
+        """Leave no greenlet and no subscription behind."""
+        self._greenlet.kill()
+        for _, watch, subscription in self._begun:
+            watch.subscriptions.discard(subscription)
+        self._live.feeds.unwatch(self._feed)
+        if self._stats is not None:
+            self._live.stats.unwatch(self._stats)
+        if self._console is not None:
+            self._live.consoles.unwatch(self._console)
+
+    def _run(self) -> None:
+        try:
+            while not self._client.is_closing:
+                try:
+                    return self._follow()
+                except RedisError as error:
+                    _log.info("watching not begun, trying again", reason=str(error))
+                    gevent.sleep(_STORE_PAUSE_SECONDS)
+        except Gone:
+            return None
+        except Exception as error:  # noqa: BLE001 (nobody waits for this greenlet)
+            _log.error("following failed", container_id=self._container_id, exc_info=error)
+            self._client.close(INTERNAL_ERROR, "internal error")
+
+    def _follow(self) -> None:
+        if not self._begun:
+            self._feed.wait_live()
+            if self._console is not None:
+                self._console.wait_live(_CONSOLE_SECONDS)
+            self._begun = self._begin()
+        for hub, watch, subscription in self._begun:
+            hub.follow(watch, subscription)
+
+    def _begin(self) -> list[tuple[Hub, Watch, Subscription]]:
+        """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated.
+
+        Whatever is printed after that state was told reaches the client, since its console begins there too. What it
+        must know first comes first.
+        """
+        live, outbox, console = self._live, self._client.outbox, self._console
+        since = self._wish.since
+        if since is not None and since > live.services.console.reach(self._container_id)[1]:
+            since = None  # from a console that is no more; all there will be is new
+        container, entry_id = live.services.containers.snapshot(self._container_id)
+        begun = [(live.feeds, self._feed, Subscription(outbox, feed_place(entry_id)))]
+        if self._stats is not None:
+            begun.append((live.stats, self._stats, NewestOnly(outbox, START)))
+        if console is not None:
+            place = (since, 0) if since is not None else console.place if console.wait_live(0) else None
+            begun.append((live.consoles, console, Subscription(outbox, place, self._wish.duplicates)))
+        self._client.tell(state_message(container) if container else not_found_message(self._container_id))
+        return begun
