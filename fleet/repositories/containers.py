@@ -185,6 +185,7 @@ class ContainerRepository:
         tell: Sequence[str] = (),
         after_run: str | None = None,
         wait_until: float | None = None,
+        unless_cancelled: bool = False,
         free_ports: bool = False,
         rebound: bool | None = None,
         result: dict[str, Any] | None = None,
@@ -194,9 +195,10 @@ class ContainerRepository:
         """Change a record on behalf of a job; `finish` ends the job with that state in the same step.
 
         `error` goes into job and record, `result` into the job. `wait_until` parks the job until the process ends,
-        SIGKILL follows at that time. `free_ports` gives the container's ports back to the pool. `rebound` ends a
-        rebinding: the new ports take the place of the old ones, or are given back. `revision` is
-        that of the spec that a new one was made from. Raises Superseded.
+        SIGKILL follows at that time. `unless_cancelled` refuses once somebody has asked for the job to be stopped.
+        `free_ports` gives the container's ports back to the pool. `rebound` ends a rebinding: the new ports take the
+        place of the old ones, or are given back. `revision` is that of the spec that a new one was made from.
+        Raises Superseded.
         """
         now = time.time()
         if error is not None:
@@ -209,6 +211,7 @@ class ContainerRepository:
                 "job": job.job_id,
                 "attempt": str(job.attempt),
                 "after_run": after_run,
+                "uncancelled": unless_cancelled or None,
                 "revision": None if revision is None else str(revision),
             },
             "set": changed_fields(changes, now),

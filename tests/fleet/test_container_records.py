@@ -207,3 +207,16 @@ def test_a_job_carries_the_id_of_the_request_that_began_it(record: Record) -> No
     with structlog.contextvars.bound_contextvars(request_id="request-1"):
         job = record.create("b")
     assert record.jobs.get(job.job_id).request_id == "request-1"
+
+
+def test_limits_of_a_deleted_container_are_not_for_the_next_one_of_its_name(record: Record) -> None:
+    record.ready("a")
+    job = new_job("resources", NODE, "quick", internal_id="a", arguments={"cpu": 0.5})
+    record.containers.open_limits_job(job)
+    deletion = new_job("delete", NODE, "quick", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.DELETE, deletion, deleting=True)
+    record.containers.remove("a", record.jobs.claim(deletion.job_id, "w"))
+    record.ready("a")
+    with pytest.raises(JobRefused):
+        record.jobs.claim(job.job_id, "w")
+    assert record.jobs.get(job.job_id).state == "cancelled"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fleet import messages
 from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import Action, InstallState, State
+from fleet.repositories.containers import Superseded
+from fleet.repositories.jobs import Cancelled
 from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
@@ -20,15 +22,25 @@ from worker.runtime.base import ContainerPlan
 
 def install(work: Work) -> None:
     """Do all steps, then show the container as ready. Raises Undone when nothing of it remains."""
-    run_steps(work, _steps(work))
-    work.write(
-        finish="done",
-        tell=[messages.event(messages.INSTALLED)],
-        state=State.READY,
-        install_state=InstallState.READY,
-        container_id=work.journal["create"],
-        own_image=bool(work.journal.get("commit")),
-    )
+    run_steps(work, [*_steps(work), Step("finish", lambda: _show_ready(work))])
+
+
+def _show_ready(work: Work) -> None:
+    """The end of the job; raises Cancelled when somebody asked for that before."""
+    try:
+        work.write(
+            finish="done",
+            unless_cancelled=True,
+            tell=[messages.event(messages.INSTALLED)],
+            state=State.READY,
+            install_state=InstallState.READY,
+            container_id=work.journal["create"],
+            own_image=bool(work.journal.get("commit")),
+        )
+    except Superseded as refusal:
+        if str(refusal) == "cancelled":
+            raise Cancelled from refusal
+        raise
 
 
 def end_install(work: Work, ending: Ending) -> None:
@@ -89,7 +101,7 @@ def _steps(work: Work) -> list[Step]:
     host = work.host
     steps = [Step("pull", lambda: pull_image(work))]
     if work.job.kind == Action.REINSTALL:
-        steps.append(Step("clear", lambda: _clear(work)))
+        steps.append(Step("clear", lambda: _clear(work), lambda: _clear(work)))
     if work.spec.install_script:
         steps += [
             Step("install", lambda: _install(work), lambda: remove_install_container(work)),

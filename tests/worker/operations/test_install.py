@@ -6,12 +6,14 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet.errors import Unavailable
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Job
+from fleet.repositories.containers import ContainerRepository
 from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from worker.operations.names import install_name, private_image, server_name
@@ -228,3 +230,38 @@ def test_both_scripts_are_there_without_an_install_script_too(site: Site) -> Non
     site.run(site.create("a"))
     folder = site.host.data_folder("a")
     assert sorted(path.name for path in folder.iterdir()) == ["entrypoint.sh", "install.sh"]
+
+
+def test_what_the_last_install_left_goes_when_a_reinstall_without_a_script_is_cancelled(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    container = site.ready("a", install_script=SCRIPT)
+    job = site.ask("a", Action.REINSTALL, spec=replace(container.spec, install_script=None))
+    site.ask("a", Action.KILL)
+    assert site.run(job).state == "cancelled"
+    assert not site.runtime.has_image(private_image("a"))
+
+
+def test_deleting_in_the_place_of_such_a_reinstall_leaves_nothing(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    container = site.ready("a", install_script=SCRIPT)
+    site.ask("a", Action.REINSTALL, spec=replace(container.spec, install_script=None))
+    assert site.run(site.ask("a", Action.DELETE)).state == "done"
+    assert site.runtime.every(NODE) == []
+    assert not site.runtime.has_image(private_image("a"))
+
+
+def test_an_install_cancelled_at_its_last_moment_is_undone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = site.create("a", GAME_PORT)
+    write = type(site.host.containers).write
+
+    def cancel_first(containers: ContainerRepository, name: str, writer: Job, /, **changes: Any) -> None:
+        if changes.get("finish") == "done":
+            monkeypatch.undo()
+            site.host.jobs.cancel(job.job_id)
+        write(containers, name, writer, **changes)
+
+    monkeypatch.setattr(type(site.host.containers), "write", cancel_first)
+    ended, container = site.run(job), site.container("a")
+    assert (ended.state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
+    assert site.port_is_free()
+    assert_nothing_is_left(site, "a")
