@@ -18,7 +18,7 @@ from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes
-from worker.runtime.base import LABEL_DATA, EngineContainer, Runtime
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
 
 log = structlog.get_logger()
 
@@ -103,6 +103,11 @@ def known_store_of(
     return KnownStore(nodes, settings.data, is_strange)
 
 
+def is_own(settings: Settings, found: EngineContainer) -> bool:
+    """Whether an engine container is this Lightd's, by node and data folder: several may share an engine."""
+    return (found.labels.get(LABEL_NODE), found.labels.get(LABEL_DATA)) == (settings.node, str(settings.data))
+
+
 def own_containers(settings: Settings, every: Iterable[EngineContainer]) -> list[EngineContainer]:
-    """Those engine containers of this node that belong to this data folder."""
-    return [found for found in every if found.labels.get(LABEL_DATA) == str(settings.data)]
+    """Those engine containers that are this Lightd's."""
+    return [found for found in every if is_own(settings, found)]

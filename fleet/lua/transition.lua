@@ -4,6 +4,7 @@
 --   guard.revision    the spec has not changed since it was read, and the container is not being deleted
 --   guard.job         this job is the container's current one or stands aside, open, at attempt guard.attempt
 --   guard.uncancelled nobody has asked for that job to be cancelled
+--   guard.ended_job   this job is the container's current one, and it has ended
 --   guard.engine_id   the record still speaks of this engine container
 --   guard.after_run   no run that started at or after this time (ns, 20 digits) has ended yet
 --   guard.restart_due a start by policy is due, and nobody is at work on the container
@@ -44,6 +45,7 @@ if guard.job then
   if redis.call('HGET', K.job(guard.job), 'attempt') ~= guard.attempt then return refuse('attempt') end
   if guard.uncancelled and redis.call('HGET', K.job(guard.job), 'cancel') then return refuse('cancelled') end
 end
+if guard.ended_job and (current ~= guard.ended_job or is_open(current)) then return refuse('superseded', current or '') end
 if guard.engine_id and record[3] ~= guard.engine_id then return refuse('engine_id') end
 if guard.after_run and record[4] and record[4] >= guard.after_run then return refuse('run') end
 if guard.restart_due then

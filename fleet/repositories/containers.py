@@ -11,7 +11,7 @@ from typing import Any
 from fleet import messages
 from fleet.errors import Conflict, NotFound
 from fleet.keys import key
-from fleet.lifecycle import ALIVE, MOVES, Action, State, not_allowed
+from fleet.lifecycle import ALIVE, MOVES, Action, InstallState, State, not_allowed
 from fleet.models import Container, Job, PortWish, Spec
 from fleet.repositories.container_fields import changed_fields, container_from_fields, new_fields
 from fleet.repositories.history import History
@@ -228,6 +228,18 @@ class ContainerRepository:
         answer = self._scripts.run("transition", request)
         if answer[0] != "ok":
             raise Superseded(answer[1])
+
+    def fail_install(self, container: Container, reason: str) -> bool:
+        """An install that its job left unfinished when it ended has failed. False when the record has changed."""
+        failed = {"state": State.FAILED, "install_state": InstallState.FAILED, "container_id": None, "error": reason}
+        request = {
+            "id": container.internal_id,
+            "guard": {"states": [State.INSTALLING], "ended_job": container.job_id},
+            "set": changed_fields({**failed, "run": None, "ended_run": None, "own_image": False}, time.time()),
+            "free_ports": True,
+            "messages": [messages.event(messages.FAILED), messages.error(reason)],
+        }
+        return self._scripts.run("transition", request)[0] == "ok"
 
     def matched(self, container: Container) -> bool:
         """The start pattern was seen: `starting` becomes `running`. False when that came too late."""

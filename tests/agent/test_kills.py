@@ -16,7 +16,7 @@ from fleet.settings import Settings
 from tests.fleet.conftest import NODE, Record, record
 from worker.agent.kills import Kills
 from worker.operations.names import install_name, server_name
-from worker.runtime.base import LABEL_DATA, ContainerPlan
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, ContainerPlan
 from worker.runtime.memory import MemoryRuntime
 
 __all__ = ["record"]
@@ -44,7 +44,7 @@ def obey(record: Record, kill: Job, runtime: MemoryRuntime) -> None:
 def engine_with(folder: Path, owner: str) -> MemoryRuntime:
     """An engine in which a server and an install script named after `a` run, of the Lightd with this data folder."""
     runtime = MemoryRuntime(images={"image"}, networks={"n"})
-    labels = {LABEL_DATA: owner}
+    labels = {LABEL_NODE: NODE, LABEL_DATA: owner}
     for name in (server_name("a"), install_name("a")):
         plan = ContainerPlan(name, "image", (), "0:0", folder, folder, "n", Limits(1 << 29, 1.0, 100), 1, 1)
         runtime.start(runtime.create(replace(plan, labels=labels)))

@@ -83,9 +83,11 @@ class Agent:
         self.disk_guard = DiskGuard(settings, self._containers, disks, self.consoles.followed)
         self.space = Space(self._containers, disks, self.consoles.followed, lambda: self.disk_guard.engaged)
         self.sampler = Sampler(StatsStore(stores.stream_bytes), self.space.used_bytes)
-        self._alignment = Alignment(runtime, self._containers, jobs, self.consoles, self.starts, exits, self.sampler)
+        self._alignment = Alignment(
+            settings, runtime, self._containers, jobs, self.consoles, self.starts, exits, self.sampler
+        )
         strays = Strays(settings, runtime, self._containers, store)
-        self.reconciler = Reconciler(node, runtime, self._containers, self._alignment, strays, store)
+        self.reconciler = Reconciler(settings, runtime, self._containers, self._alignment, strays, store)
         self.store_watch = StoreWatch(store, self.consoles, self._alignment, self.reconciler.ask)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
         kills = Kills(settings, runtime, self._containers, jobs, exits)

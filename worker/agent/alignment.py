@@ -13,10 +13,13 @@ from fleet.models import Container
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.runs import Run
+from fleet.settings import Settings
 from worker.agent.consoles import Consoles
 from worker.agent.exits import Exits
 from worker.agent.sampler import Sampler
 from worker.agent.starts import Starts
+from worker.known_store import is_own
+from worker.recovery.evidence import INSTALL_LOST
 from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
 log = structlog.get_logger()
@@ -27,6 +30,7 @@ class Alignment:
 
     def __init__(
         self,
+        settings: Settings,
         runtime: Runtime,
         containers: ContainerRepository,
         jobs: JobRepository,
@@ -35,6 +39,7 @@ class Alignment:
         exits: Exits,
         sampler: Sampler,
     ) -> None:
+        self._settings = settings
         self._runtime = runtime
         self._containers = containers
         self._jobs = jobs
@@ -55,7 +60,7 @@ class Alignment:
         except NotFound:
             return
         found = self._runtime.inspect(engine_id)
-        if found is not None:
+        if found is not None and is_own(self._settings, found):
             self.align(record, found)
 
     def align(self, record: Container, found: EngineContainer) -> None:
@@ -80,6 +85,13 @@ class Alignment:
             self._exits.record(record.internal_id, record.container_id, Run(record.run))
         else:
             self._end_if_stuck(record)
+
+    def end_lost_install(self, record: Container) -> None:
+        """An install that nobody is on any more, as after a backup was restored, has failed."""
+        if record.job_id is None or record.deleting or self._has_open_job(record):
+            return
+        if self._containers.fail_install(record, INSTALL_LOST):
+            log.warning("an install was left by its job", container=record.internal_id)
 
     def _align_running(self, record: Container, found: EngineContainer) -> None:
         self._consoles.follow(record.internal_id, found.engine_id, Path(found.log_path))

@@ -18,7 +18,7 @@ from fleet.repositories.containers import ContainerRepository
 from fleet.settings import Settings
 from worker.agent.duty import OUTAGES
 from worker.agent.terminal import Terminal
-from worker.known_store import own_containers
+from worker.known_store import is_own
 from worker.operations.names import server_name
 from worker.runtime.base import EngineContainer, Runtime
 
@@ -121,7 +121,7 @@ class Inputs:
         while True:
             state = self._state(container_id)
             found = self._runtime.inspect(server_name(container_id))
-            if found is not None and found.running and own_containers(self._settings, [found]):
+            if found is not None and found.running and is_own(self._settings, found):
                 return found
             if state is not State.STARTING or time.time() > until:
                 raise Conflict("The container is not running.", code="not_running")

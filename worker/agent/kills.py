@@ -13,7 +13,7 @@ from fleet.repositories.jobs import JobRefused, JobRepository
 from fleet.runs import Run
 from fleet.settings import Settings
 from worker.agent.exits import Exits
-from worker.known_store import own_containers
+from worker.known_store import is_own
 from worker.operations.names import install_name, server_name
 from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
@@ -80,7 +80,7 @@ class Kills:
 
     def _find(self, name: str) -> EngineContainer | None:
         found = self._runtime.inspect(name)
-        return found if found is not None and own_containers(self._settings, [found]) else None
+        return found if found is not None and is_own(self._settings, found) else None
 
     def _finish_aside(self, job: Job) -> None:
         """The container has another job, which has its own end, or is gone: this one is done now."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from fleet.lifecycle import State
 from fleet.repositories.containers import ContainerRepository
+from fleet.settings import Settings
 from worker.agent.alignment import Alignment
 from worker.agent.strays import Strays
-from worker.known_store import KnownStore
+from worker.known_store import KnownStore, own_containers
 from worker.operations.names import server_name
 from worker.runtime.base import Runtime
 
@@ -19,14 +21,14 @@ class Reconciler:
 
     def __init__(
         self,
-        node: str,
+        settings: Settings,
         runtime: Runtime,
         containers: ContainerRepository,
         alignment: Alignment,
         strays: Strays,
         store: KnownStore,
     ) -> None:
-        self._node = node
+        self._settings = settings
         self._runtime = runtime
         self._containers = containers
         self._alignment = alignment
@@ -55,11 +57,13 @@ class Reconciler:
         """
         if not self._store.is_known():
             return
-        every = self._runtime.every(self._node)
+        every = own_containers(self._settings, self._runtime.every(self._settings.node))
         servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
-        for record in self._containers.of_node(self._node):
+        for record in self._containers.of_node(self._settings.node):
             found = servers.get(record.internal_id)
-            if found is None:
+            if record.state is State.INSTALLING:
+                self._alignment.end_lost_install(record)
+            elif found is None:
                 self._alignment.align_missing(record)
             else:
                 self._alignment.align(record, found)

@@ -52,7 +52,15 @@ class ContainerCheck:
             yield Difference(f"The engine has a container {stray.name} without a record.", remove)
         servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         for record in records:
-            if not self._is_worked_on(record):
+            if self._is_worked_on(record):
+                continue
+            if record.deleting:
+                reason = record.error or "Its deletion was broken off."
+                yield Difference(f"Container {record.internal_id} was not deleted whole; delete it again. {reason}")
+            elif record.state is State.INSTALLING:
+                sentence = f"Container {record.internal_id} is installing in the record, but no job is on it."
+                yield Difference(sentence, self._compare)
+            else:
                 yield from self._server(record, servers.get(record.internal_id))
                 yield from self._left(record, [one for one in every if one.container_id == record.internal_id])
         yield from self._images()
@@ -60,7 +68,7 @@ class ContainerCheck:
 
     def _is_worked_on(self, record: Container) -> bool:
         try:
-            return record.deleting or (record.job_id is not None and self._jobs.get(record.job_id).is_open)
+            return record.job_id is not None and self._jobs.get(record.job_id).is_open
         except NotFound:
             return False
 
@@ -75,7 +83,7 @@ class ContainerCheck:
         elif found.running is not (record.state in ALIVE):
             does = "runs" if found.running else "does not run"
             sentence = f"Container {name} {does} in the engine, but its record says {record.state}."
-            yield Difference(sentence, None if record.state in (State.FAILED, State.INSTALLING) else self._compare)
+            yield Difference(sentence, None if record.state is State.FAILED else self._compare)
         elif not _has_ports(found, record):
             yield Difference(f"Container {name} has other ports in the engine than in its record; rebind its network.")
 
@@ -86,13 +94,11 @@ class ContainerCheck:
             yield Difference(sentence, self._compare)
         elif record.state is State.READY and record.container_id is not None:
             yield Difference(f"The engine has no container for {name}; its next start makes it again.")
-        elif record.state is State.INSTALLING:
-            yield Difference(f"Container {name} is installing in the record, but no job is on it; delete it.")
 
     def _left(self, record: Container, every: list[EngineContainer]) -> Iterator[Difference]:
         """What an install or a rebind has left."""
         for found in every:
-            if found.name != server_name(record.internal_id) and record.state is not State.INSTALLING:
+            if found.name != server_name(record.internal_id):
                 remove = partial(self._runtime.remove, found.engine_id)
                 yield Difference(f"The engine has a container {found.name}, but nobody is at work with it.", remove)
 

@@ -15,7 +15,8 @@ from fleet.settings import Settings
 from fleet.stats import StatsStore
 from storage.beneath import Root
 from worker.firewall import Firewall
-from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
+from worker.known_store import is_own
+from worker.runtime.base import EngineContainer, Runtime
 
 Relay = Callable[[Console, Settings, str, str, Callable[[], bool]], bytes]
 """Passes an engine container's output on to a console until it ends or the last argument says stop."""
@@ -62,5 +63,4 @@ class Host:
 
     def is_ours(self, found: EngineContainer) -> bool:
         """Whether a container is this Lightd's."""
-        ours = (self.settings.node, str(self.settings.data))
-        return (found.labels.get(LABEL_NODE), found.labels.get(LABEL_DATA)) == ours
+        return is_own(self.settings, found)

@@ -66,6 +66,8 @@ def _failed(told: Container, reason: str | None) -> Container:
         told,
         state=State.FAILED,
         install_state=InstallState.FAILED,
+        restart_at=None,
+        restarts=0,
         container_id=None,
         run=None,
         ended_run=None,

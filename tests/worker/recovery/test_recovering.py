@@ -289,3 +289,19 @@ def test_a_container_that_was_about_to_take_the_servers_place(emptied: Emptied, 
     assert emptied.recover() == []
     assert emptied.record("a") == (replace(before, container_id=coming) if old_one_is_gone else before)
     assert len(site.runtime.every(NODE)) == 1
+
+
+def test_a_start_that_was_due_is_no_more_when_the_container_has_failed(emptied: Emptied) -> None:
+    site = emptied.site
+    site.process_behaves("a", seconds=0, exit_code=3)
+    site.running("a", restart_policy="always")
+    site.see_exit("a")
+    SecondCopy(emptied.settings).keep(site.host.containers.of_node(NODE))
+    site.ask("a", Action.REINSTALL)
+    site.runtime.remove(server_name("a"))
+    begin_install(site, site.container("a").job_id or "")
+    emptied.lose()
+    assert emptied.recover() == []
+    record = emptied.record("a")
+    assert (record.state, record.restart_at, record.restarts) == (State.FAILED, None, 0)
+    assert site.redis.zcard(key("restarts", NODE)) == 0

@@ -1,0 +1,90 @@
+"""What the agent makes of a record that nobody works on, and of engine containers that are not its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from fleet.keys import key
+from fleet.lifecycle import Action, State
+from fleet.store import connect
+from tests.worker.operations.conftest import GAME_PORT, Site, site
+from worker.agent.agent import Agent
+from worker.doctor.compose import create_doctor
+from worker.doctor.doctor import Doctor
+from worker.operations.names import server_name
+from worker.recovery.evidence import INSTALL_LOST
+from worker.runtime.base import LABEL_DATA, ContainerPlan
+
+__all__ = ["site"]
+
+
+@pytest.fixture
+def agent(site: Site) -> Iterator[Agent]:
+    """An agent whose threads do not run."""
+    stores = connect(site.host.settings)
+    yield Agent(site.host.settings, stores, site.runtime, lambda _job: None, lambda _node, _queue: None)
+    for client in (stores.record, stores.blocking, stores.stream, stores.stream_bytes):
+        client.close()
+
+
+@pytest.fixture
+def doctor(site: Site) -> Doctor:
+    settings = replace(site.host.settings, firewall=False)
+    made = create_doctor(settings, connect(settings), site.runtime, lambda _job: None)
+    return replace(made, checks=made.checks[:1], second_look_seconds=0.0)
+
+
+def leave_installing(site: Site) -> None:
+    """A backup was restored that had been saved during an install."""
+    job = site.create("a", GAME_PORT)
+    site.redis.hset(key("job", job.job_id), mapping={"state": "failed"})
+
+
+def test_an_install_that_nobody_is_on_any_more_has_failed(site: Site, agent: Agent) -> None:
+    leave_installing(site)
+    agent.reconciler.compare()
+    container = site.container("a")
+    assert (container.state, container.error) == (State.FAILED, INSTALL_LOST)
+    assert site.port_is_free()
+    assert site.told("a")[-2:] == ["failed", f"Error: {INSTALL_LOST}"]
+    assert site.run(site.ask("a", Action.REINSTALL)).state == "done"
+
+
+def test_an_install_that_somebody_is_on_goes_on(site: Site, agent: Agent) -> None:
+    job = site.create("a", GAME_PORT)
+    agent.reconciler.compare()
+    assert site.run(job).state == "done"
+
+
+def test_the_doctor_tells_of_such_an_install_and_ends_it(site: Site, doctor: Doctor) -> None:
+    leave_installing(site)
+    (difference,) = doctor.differences()
+    assert "installing in the record, but no job is on it" in difference.sentence
+    assert doctor.mend(difference) == ""
+    assert doctor.differences() == []
+    assert site.container("a").state is State.FAILED
+
+
+def test_the_doctor_tells_of_a_deletion_that_failed(site: Site, doctor: Doctor) -> None:
+    site.ready("a")
+    job = site.ask("a", Action.DELETE)
+    assert doctor.differences() == []
+    site.redis.hset(key("job", job.job_id), mapping={"state": "failed"})
+    (difference,) = doctor.differences()
+    assert "Container a was not deleted whole; delete it again." in difference.sentence
+
+
+def test_another_lightds_container_of_the_same_name_is_not_taken_for_our_own(site: Site, agent: Agent) -> None:
+    ours = site.ready("a")
+    assert ours.container_id
+    plan = site.runtime._made[ours.container_id].plan
+    site.runtime.remove(server_name("a"))
+    others = {name: getattr(plan, name) for name in ContainerPlan.__slots__}
+    others["labels"] = {**plan.labels, LABEL_DATA: "/srv/other"}
+    site.runtime.start(site.runtime.create(ContainerPlan(**others)))
+    agent.reconciler.compare()
+    assert site.container("a").state is State.READY
+    assert agent.consoles.followed() == set(), "whoever may read our consoles may not read theirs"
