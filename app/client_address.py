@@ -1,4 +1,4 @@
-"""Where a request comes from."""
+"""Where a request comes from, and which host it asked for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def client_address(req: Request, trusted_proxies: Iterable[str]) -> str:
     while said and _is_among(address, trusted) and _is_address(said[-1]):
         address = said.pop()
     return address
+
+
+def asked_host(req: Request, trusted_proxies: Iterable[str]) -> str:
+    """The host, with its port if any, that the client asked for; a trusted proxy may have been asked in its place."""
+    said = req.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
+    trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+    return said if said and _is_among(req.remote_addr or "", trusted) else req.host
 
 
 def _is_address(text: str) -> bool:

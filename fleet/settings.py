@@ -198,6 +198,18 @@ class Settings:
         "How long WebSockets outlive a store that cannot be reached; then they are closed with 4503.",
     )
     socket_limit: int = _setting("LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections one API process takes.")
+    sockets_per_container: int = _setting(
+        "LIGHTD_SOCKETS_PER_CONTAINER", 5000, "WebSocket connections one API process takes for one container."
+    )
+    sockets_per_token: int = _setting(
+        "LIGHTD_SOCKETS_PER_TOKEN", 5000, "WebSocket connections one API process takes from one token."
+    )
+    socket_origins: tuple[str, ...] = _setting(
+        "LIGHTD_SOCKET_ORIGINS",
+        (),
+        "Origins, comma separated, of web pages that may open WebSockets: `https://panel.example.com`, or `*` for all. "
+        "Empty: pages of the host that they connect to.",
+    )
     node_timeout_seconds: int = _setting(
         "LIGHTD_NODE_TIMEOUT_SECONDS", 15, "Silence after which a host counts as offline."
     )
@@ -331,6 +343,11 @@ def _check(settings: Settings) -> None:
         ("LIGHTD_STREAM_URL", _is_url(settings.stream_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
         ("LIGHTD_FILES_URL", _is_url(settings.files_url, _FILES_SCHEMES), f"empty or a URL: {_FILES_SCHEMES}"),
         ("LIGHTD_ALLOWED_MOUNTS", all(map(os.path.isabs, settings.allowed_mounts)), "absolute paths"),
+        (
+            "LIGHTD_SOCKET_ORIGINS",
+            all(re.fullmatch(r"\*|https?://[^/\s]+/?", origin) for origin in settings.socket_origins),
+            "* or origins such as https://panel.example.com",
+        ),
         ("LIGHTD_TRUSTED_PROXIES", all(map(_is_network, settings.trusted_proxies)), "addresses or networks"),
         *_lowest_numbers(settings),
     ]

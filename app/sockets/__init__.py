@@ -15,10 +15,11 @@ from app.sockets.flusher import Flusher
 from app.sockets.handshake import Unauthenticated, principal_of_handshake, wish_of_handshake
 from app.sockets.hub import Hub
 from app.sockets.live import Live
+from app.sockets.origin import require_origin
 from app.sockets.outbox import Outbox
 from app.sockets.permissions import require_watching
 from app.sockets.reading import server_options
-from app.sockets.registry import Registry
+from app.sockets.registry import Registry, SocketLimits
 from app.sockets.session import Session
 from app.sockets.sources import ConsoleSource, FeedSource, StatsSource
 from app.sockets.sweeper import Sweeper
@@ -36,7 +37,8 @@ def init_sockets(app: Flask) -> None:
     consoles = Hub(ConsoleSource(shared.console), settings.stream_address, flusher)
     feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
     stats = Hub(StatsSource(shared.stats, shared.containers), settings.stream_address, flusher)
-    live = Live(shared, Registry(settings.socket_limit), feeds, consoles, stats)
+    limits = SocketLimits(settings.socket_limit, settings.sockets_per_container, settings.sockets_per_token)
+    live = Live(shared, Registry(limits), feeds, consoles, stats)
     sweeper = Sweeper(
         live.registry,
         shared.tokens,
@@ -62,13 +64,17 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
 
     @blueprint.before_request
     def before_upgrade() -> None:
+        settings, container_id = live.services.settings, (request.view_args or {}).get("internal_id")
+        require_origin(settings.socket_origins, settings.trusted_proxies)
         g.wish = wish_of_handshake()
         g.address = current_address()
-        live.registry.check_room()
+        live.registry.check_room(container_id)
+        # Last, since it may use up a token.
         g.principal = principal_of_handshake()
         if g.principal is not None:
-            require_watching(g.principal, (request.view_args or {}).get("internal_id"))
-        _prepare(request.environ, flusher, live.services.settings.socket_backlog_bytes)
+            require_watching(g.principal, container_id)
+            live.registry.check_token(g.principal)
+        _prepare(request.environ, flusher, settings.socket_backlog_bytes)
 
     @sock.route("/ws/<internal_id>", bp=blueprint)
     @public  # before_upgrade checks its caller

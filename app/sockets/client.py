@@ -13,6 +13,7 @@ from fleet.repositories.tokens import Principal
 
 GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
+TRY_AGAIN = 1013
 UNAUTHENTICATED = 4401
 FORBIDDEN = 4403
 TOO_SLOW = 4408
@@ -24,13 +25,19 @@ _TOO_SLOW_TEXT = "This client reads too slowly and was left behind; connect agai
 
 
 class Client:
-    """A WebSocket connection. `principal` is None until the client has authenticated."""
+    """A WebSocket connection, to one container unless `container_id` is None.
 
-    __slots__ = ("_cut_timer", "_ping_at", "_socket", "is_closing", "outbox", "principal")
+    `principal` is None until the client has authenticated.
+    """
 
-    def __init__(self, socket: Any, outbox: Outbox, principal: Principal | None, now: float) -> None:
+    __slots__ = ("_cut_timer", "_ping_at", "_socket", "container_id", "is_closing", "outbox", "principal")
+
+    def __init__(
+        self, socket: Any, outbox: Outbox, container_id: str | None, principal: Principal | None, now: float
+    ) -> None:
         self._socket = socket
         self.outbox = outbox
+        self.container_id = container_id
         self.principal = principal
         self.is_closing = False
         self._cut_timer: gevent.Greenlet | None = None

@@ -9,7 +9,7 @@ import gevent
 import structlog
 from redis.exceptions import RedisError
 
-from app.sockets.client import FORBIDDEN, INTERNAL_ERROR, UNAUTHENTICATED, Client
+from app.sockets.client import FORBIDDEN, INTERNAL_ERROR, TRY_AGAIN, UNAUTHENTICATED, Client
 from app.sockets.following import Following, Wish
 from app.sockets.live import Live
 from app.sockets.outbox import Outbox
@@ -38,7 +38,7 @@ class Session:
         self._wish = wish
         self._address = address
         self._outbox: Outbox = socket.sock
-        self._client = Client(socket, self._outbox, principal, time.monotonic())
+        self._client = Client(socket, self._outbox, container_id, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
         self._following: Following | None = None
         self._patience: gevent.Greenlet | None = None
@@ -99,10 +99,14 @@ class Session:
     def _admit(self, principal: Principal) -> None:
         try:
             require_watching(principal, self._container_id)
+            self._live.registry.check_token(principal)
         except Forbidden as error:
             self._client.close(FORBIDDEN, error.message)
             return
-        self._client.principal = principal
+        except TooMany as error:
+            self._client.close(TRY_AGAIN, error.message)
+            return
+        self._live.registry.authenticated(self._client, principal)
         self._begin(principal)
 
     def _refuse(self, reason: str) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
+from flask import Request
+from werkzeug.test import EnvironBuilder
 
+from app.client_address import asked_host
+from app.sockets.origin import is_allowed
 from tests.sockets.conftest import Api, running_api
 from tests.support.deadline import eventually
 from tests.support.event_socket import EventSocket
@@ -143,20 +148,83 @@ def test_tokens_in_urls_are_never_logged(api: Api, name: str) -> None:
 
 @pytest.fixture
 def small_api(folder: Path) -> Iterator[Api]:
-    """An API that takes three sockets."""
-    yield from running_api(folder, LIGHTD_SOCKET_LIMIT="3")
+    """An API that takes four sockets, three for a container, two for a token, and pages of one other host."""
+    yield from running_api(
+        folder,
+        LIGHTD_SOCKET_LIMIT="4",
+        LIGHTD_SOCKETS_PER_CONTAINER="3",
+        LIGHTD_SOCKETS_PER_TOKEN="2",
+        LIGHTD_SOCKET_ORIGINS="https://panel.example.com",
+    )
 
 
-def test_at_the_limit_sockets_are_refused_and_rest_goes_on(small_api: Api) -> None:
-    sockets = [small_api.socket("c") for _ in range(3)]
-    answer = refused(small_api.url("c"))
-    assert answer.status_code == 503
-    assert answer.json()["code"] == "socket_limit"
-    assert int(answer.headers["retry-after"]) > 0
-    assert requests.get(f"http://{small_api.address}/healthz", timeout=2).ok
-    sockets.pop().close()
-    eventually(lambda: small_api.held()["clients"] == 2, within_seconds=5, what="a free place")
-    with small_api.socket("c"):
-        pass
-    for socket in sockets:
-        socket.close()
+def test_at_the_limits_sockets_are_refused_and_rest_goes_on(small_api: Api) -> None:
+    secrets = [small_api.tokens.issue(600)[0] for _ in range(3)]
+    once, _ = small_api.tokens.issue(600, remove_on_use=True)
+
+    def told(container_id: str, token: str) -> tuple[int, str, bool]:
+        answer = refused(small_api.url(container_id, token=token))
+        body = answer.json()
+        assert body["code"] == "socket_limit"
+        assert requests.get(f"http://{small_api.address}/healthz", timeout=10).ok
+        return answer.status_code, body["error"].partition(" has its")[0], int(answer.headers["retry-after"]) > 0
+
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(small_api.socket("a", token=secrets[0])) for _ in range(2)]
+        eventually(lambda: small_api.held()["clients"] == 2, within_seconds=10, what="two sockets")
+        assert told("b", secrets[0]) == (429, "This token", True)
+        with small_api.socket("a", token="") as late:
+            late.send({"event": "auth", "token": secrets[0]})
+            assert late.wait_closed() == 1013
+        eventually(lambda: small_api.held()["clients"] == 2, within_seconds=10, what="the end of the third")
+        sockets.append(opened.enter_context(small_api.socket("a", token=secrets[1])))
+        eventually(lambda: small_api.held()["clients"] == 3, within_seconds=10, what="three sockets")
+        assert told("a", secrets[2]) == (429, "Container a", True)
+        assert told("a", once) == (429, "Container a", True)
+        opened.enter_context(small_api.socket("b", token=once))  # the refusal has not used it up
+        eventually(lambda: small_api.held()["clients"] == 4, within_seconds=10, what="four sockets")
+        assert told("c", secrets[2]) == (503, "This API process", True)
+        sockets[0].close()
+        eventually(lambda: small_api.held()["clients"] == 3, within_seconds=10, what="a free place")
+        opened.enter_context(small_api.socket("a", token=secrets[0]))
+
+
+def test_pages_of_other_hosts_open_no_sockets_unless_they_are_named(small_api: Api) -> None:
+    answer = refused(small_api.url("a"), {"Origin": "https://elsewhere.example.com"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "origin_not_allowed")
+    assert "https://elsewhere.example.com" in answer.json()["error"]
+    own = [{"origin": f"{scheme}://{small_api.address}"} for scheme in ("http", "https")]
+    for options in (*own, {"origin": "https://panel.example.com"}, {"suppress_origin": True}):
+        with EventSocket(small_api.url("a"), **options) as socket:
+            socket.wait_for(lambda event: event["event"] == "daemon_message")
+
+
+@pytest.mark.parametrize(("proxy", "asked"), [("10.0.0.1", "a.example"), ("10.0.0.2", "inner")])
+def test_a_trusted_proxy_says_which_host_was_asked_for(proxy: str, asked: str) -> None:
+    headers = {"Host": "inner", "X-Forwarded-Host": "forged.example, a.example"}
+    request = Request(EnvironBuilder(headers=headers, environ_base={"REMOTE_ADDR": proxy}).get_environ())
+    assert asked_host(request, ["10.0.0.1/32"]) == asked
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://a.example", "a.example", True),
+        ("http://A.example:80", "a.example", True),
+        ("https://a.example", "a.example:443", True),
+        ("http://[::1]:8070", "[::1]:8070", True),
+        ("http://a.example", "a.example:8070", False),
+        ("http://a.example:8070", "a.example", False),
+        ("http://a.example.evil.example", "a.example", False),
+        ("http://evil.example/a.example", "a.example", False),
+        ("http://a.example@evil.example", "a.example", False),
+        ("null", "a.example", False),
+        ("", "", False),
+        ("file://", "a.example", False),
+        ("http://a.example:x", "a.example", False),
+        ("HTTPS://Panel.example", "a.example", True),
+        ("http://panel.example", "a.example", False),
+    ],
+)
+def test_an_origin_is_a_whole_host_with_its_port(origin: str, host: str, allowed: bool) -> None:
+    assert is_allowed(origin, host, ["https://panel.example/"]) is allowed

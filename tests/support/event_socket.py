@@ -22,12 +22,12 @@ class EventSocket:
     `close_code` is what the server closed with, once it did.
     """
 
-    def __init__(self, url: str, *, headers: list[str] | None = None) -> None:
+    def __init__(self, url: str, *, headers: list[str] | None = None, **options: Any) -> None:
         self.events: list[Event] = []
         self.close_code: int | None = None
         self._changed = threading.Condition()
         self._ended = False
-        self._connection = websocket.create_connection(url, timeout=10 * PATIENCE, header=headers or [])
+        self._connection = websocket.create_connection(url, timeout=10 * PATIENCE, header=headers or [], **options)
         self._connection.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -15,6 +15,7 @@ WRONG = [
     ("LIGHTD_NETWORK", "much-too-long-for-a-bridge"),
     ("LIGHTD_CONTAINER_USER", "root"),
     ("LIGHTD_BIND", "localhost"),
+    ("LIGHTD_SOCKET_ORIGINS", "https://a.example,panel.example"),
     ("LIGHTD_DEFAULT_PIDS", "0"),
     ("LIGHTD_VOLUME_DRIVER", "zfs"),
     ("LIGHTD_NODE", "a b"),
