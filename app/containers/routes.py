@@ -27,6 +27,7 @@ from app.containers.schemas import (
     ContainerRecord,
     CreationStarted,
     Deletion,
+    DeletionQuery,
     Logs,
     LogsQuery,
     NewContainer,
@@ -111,12 +112,13 @@ def post_command(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
 
 
 @blueprint.route("/containers/<internal_id>", methods=["DELETE"])
+@blueprint.arguments(DeletionQuery, location="query")
 @blueprint.response(200, Deletion)
 @blueprint.alt_response(202, schema=Deletion, description="It takes longer; see the job.", success=True)
 @needs(Scope.ADMIN, reach=Reach.CONTAINER)
-def remove_container(internal_id: str) -> tuple[dict[str, Any], int]:
+def remove_container(query: dict[str, Any], internal_id: str) -> tuple[dict[str, Any], int]:
     """Delete a container; one that runs is killed first, the volume stays."""
-    job_id = delete_container(services(), internal_id)
+    job_id = delete_container(services(), internal_id, force=query["force"])
     if job_id:
         return {"message": DEEDS[Action.DELETE].message, "job_id": job_id, "state": "running"}, 202
     return {"message": "Container deleted successfully"}, 200

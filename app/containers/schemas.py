@@ -192,6 +192,15 @@ class ActionStarted(Schema):
     job_id = fields.String()
 
 
+class DeletionQuery(Schema):
+    """How to delete."""
+
+    force = fields.Boolean(
+        load_default=False,
+        metadata={"description": "Also while its host is offline; the host cleans up when it returns."},
+    )
+
+
 class Deletion(Schema):
     """The container is gone, or its deletion still runs."""
 

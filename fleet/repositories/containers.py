@@ -286,6 +286,12 @@ class ContainerRepository:
         if answer[0] != "ok":
             raise Superseded(answer[1])
 
+    def forget(self, container_id: str) -> None:
+        """Forget a container whose host is away, and free what it held; its jobs are over. Raises NotFound."""
+        answer = self._scripts.run("remove_container", {"id": container_id, "at": time.time()})
+        if answer[0] != "ok":
+            _raise_refusal(answer)
+
     def tell(self, container_id: str, *told: str) -> None:
         """Tell a container's watchers something without changing its record."""
         self._scripts.run("transition", {"id": container_id, "guard": {}, "messages": list(told)})

@@ -204,6 +204,39 @@ def test_a_deletion_waits_until_the_container_is_gone(api: Api, worker: Worker, 
     assert api.delete("/containers/game").status_code == 404
 
 
+def test_a_container_of_an_offline_host_is_deleted_by_force_only(
+    api: Api, offered: Services, node: Node, worker: Worker
+) -> None:
+    worker.install("game")
+    api.post("/network/ports", {"ip": "0.0.0.0", "port": 25599})
+    api.post("/containers/game/rebind-network", {"ports": [{"ip": "0.0.0.0", "port": 25599}]})
+    (job, *_), _ = offered.jobs.of_container("game")
+    assert job.is_open and offered.ports.get("0.0.0.0", 25599, "tcp").internal_id == "game"
+    offered.nodes.announce(replace(node, last_seen=0))
+    assert api.delete("/containers/game?force=false").status_code == 503
+    answer = api.delete("/containers/game?force=true")
+    assert (answer.status_code, answer.json) == (200, {"message": "Container deleted successfully"})
+    assert api.get("/containers/game").status_code == 404
+    assert not offered.ports.get("0.0.0.0", 25599, "tcp").in_use
+    assert offered.volumes.users(VOLUME) == []
+    ended = api.get(f"/jobs/{job.job_id}").json
+    assert (ended["state"], ended["error"]) == ("cancelled", "The container was deleted by force.")
+    assert api.delete("/containers/game?force=true").status_code == 404
+
+
+def test_force_makes_no_difference_while_the_host_is_there(api: Api, worker: Worker, dispatched: list[Job]) -> None:
+    worker.install("game")
+
+    def remove() -> None:
+        eventually(lambda: dispatched[-1].kind == "delete", within_seconds=5, what="the deletion's begin")
+        worker.delete("game")
+
+    removing = threading.Thread(target=remove)
+    removing.start()
+    assert api.delete("/containers/game?force=true").status_code == 200
+    removing.join()
+
+
 def test_everyone_who_waits_for_a_deletion_is_told(api: Api, worker: Worker, offered: Services) -> None:
     clients = [Api(api.client.application.test_client(), api.token) for _ in range(3)]
     answers = []

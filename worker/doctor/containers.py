@@ -103,17 +103,14 @@ class ContainerCheck:
                 yield Difference(f"The engine has a container {found.name}, but nobody is at work with it.", remove)
 
     def _images(self) -> Iterator[Difference]:
-        for image, container_id in self._runtime.private_images(self._settings.node, str(self._settings.data)).items():
-            if not self._containers.exists(container_id):
-                remove = partial(self._runtime.remove_image, image)
-                yield Difference(f"The engine has an image {image} of a container that has no record.", remove)
+        for image in self._strays.images():
+            remove = partial(self._runtime.remove_image, image)
+            yield Difference(f"The engine has an image {image} of a container that has no record.", remove)
 
     def _folders(self) -> Iterator[Difference]:
-        folder = self._settings.data / "containers"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not path.name.startswith(".") and not self._containers.exists(path.name):
-                sentence = f"The folder {path} has scripts of a container that has no record."
-                yield Difference(sentence, partial(remove_folder, path))
+        for path in self._strays.folders():
+            sentence = f"The folder {path} has scripts of a container that has no record."
+            yield Difference(sentence, partial(remove_folder, path))
 
 
 def _has_ports(found: EngineContainer, record: Container) -> bool:
