@@ -41,6 +41,16 @@ def console(data: str, seq: int) -> str:
     return json.dumps({"event": "console", "data": data, "seq": seq})
 
 
+def duplicate(data: str) -> str:
+    """Output once more, for clients that ask for it."""
+    return json.dumps({"event": "console duplicate", "data": data})
+
+
+def with_server(message: str, container_id: str) -> str:
+    """A message that says whose it is, for a socket of many containers."""
+    return f'{message[:-1]}, "server": {json.dumps(container_id)}}}'
+
+
 def logs(data: str) -> str:
     """Lines of output on request."""
     return json.dumps({"event": "logs", "data": data})

@@ -204,6 +204,9 @@ class Settings:
     sockets_per_token: int = _setting(
         "LIGHTD_SOCKETS_PER_TOKEN", 5000, "WebSocket connections one API process takes from one token."
     )
+    socket_subscriptions: int = _setting(
+        "LIGHTD_SOCKET_SUBSCRIPTIONS", 1000, "Containers that one WebSocket of many may follow."
+    )
     socket_origins: tuple[str, ...] = _setting(
         "LIGHTD_SOCKET_ORIGINS",
         (),

@@ -20,6 +20,7 @@ from app.sockets.outbox import Outbox
 from app.sockets.permissions import require_watching
 from app.sockets.reading import server_options
 from app.sockets.registry import Registry, SocketLimits
+from app.sockets.roster import Roster
 from app.sockets.session import Session
 from app.sockets.sources import ConsoleSource, FeedSource, StatsSource
 from app.sockets.sweeper import Sweeper
@@ -30,7 +31,7 @@ _EXTENSIONS_HEADER = "HTTP_SEC_WEBSOCKET_EXTENSIONS"
 
 
 def init_sockets(app: Flask) -> None:
-    """Add `/ws/<internal_id>`; nothing is connected before the first client comes. Needs `make_services` first."""
+    """Add `/ws` and `/ws/<internal_id>`; nothing is connected before a client comes. Needs `make_services` first."""
     shared: Services = app.extensions["lightd"]
     settings = shared.settings
     flusher = Flusher()
@@ -38,7 +39,7 @@ def init_sockets(app: Flask) -> None:
     feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
     stats = Hub(StatsSource(shared.stats, shared.containers), settings.stream_address, flusher)
     limits = SocketLimits(settings.socket_limit, settings.sockets_per_container, settings.sockets_per_token)
-    live = Live(shared, Registry(limits), feeds, consoles, stats)
+    live = Live(shared, Registry(limits), feeds, consoles, stats, Roster(shared.containers.names))
     sweeper = Sweeper(
         live.registry,
         shared.tokens,
@@ -75,6 +76,12 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
             require_watching(g.principal, container_id)
             live.registry.check_token(g.principal)
         _prepare(request.environ, flusher, settings.socket_backlog_bytes)
+
+    @sock.route("/ws", bp=blueprint)
+    @public  # before_upgrade checks its caller
+    def watch_containers(socket: Any) -> None:
+        sweeper.begin()
+        Session(live, socket, None, g.wish, g.principal, g.address).run()
 
     @sock.route("/ws/<internal_id>", bp=blueprint)
     @public  # before_upgrade checks its caller

@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 from app.sockets.client import INTERNAL_ERROR, Client
 from app.sockets.hub import Hub
 from app.sockets.live import Live
-from app.sockets.notice import START
+from app.sockets.notice import START, Notice, Place
 from app.sockets.outbox import Gone
 from app.sockets.permissions import OUT
 from app.sockets.sources import feed_place
 from app.sockets.state import not_found_message, state_message
-from app.sockets.watch import NewestOnly, Subscription, Watch
+from app.sockets.watch import NewestOnly, OneOfMany, Subscription, Watch
 from fleet.repositories.tokens import Principal
 
 _log = structlog.get_logger()
@@ -27,10 +27,21 @@ _STORE_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a client asked for in the URL: output after this seq, and every output twice."""
+    """What a client asked for: output after this seq, and every output twice.
+
+    A socket of many containers adds its `server`, the kinds of events it wants, and whether it wants all that was ever
+    told of this container instead of its state.
+    """
 
     since: int | None = None
     duplicates: bool = False
+    server: str | None = None
+    events: frozenset[str] | None = None
+    from_beginning: bool = False
+
+    def wants(self, event: str) -> bool:
+        """Whether this kind of event was asked for."""
+        return self.events is None or event in self.events
 
 
 class Following:
@@ -42,8 +53,8 @@ class Following:
         self._container_id = container_id
         self._wish = wish
         self._feed = live.feeds.watch(container_id)
-        self._stats = live.stats.watch(container_id) if principal.may(*OUT["stats"]) else None
-        self._console = live.consoles.watch(container_id) if principal.may(*OUT["console"]) else None
+        self._stats = live.stats.watch(container_id) if self._hears(principal, "stats") else None
+        self._console = live.consoles.watch(container_id) if self._hears(principal, "console") else None
         self._begun: list[tuple[Hub, Watch, Subscription]] = []
         self._greenlet = gevent.spawn(self._run)
 
@@ -57,6 +68,10 @@ class Following:
             self._live.stats.unwatch(self._stats)
         if self._console is not None:
             self._live.consoles.unwatch(self._console)
+
+    def _hears(self, principal: Principal, event: str) -> bool:
+        is_wanted = self._wish.wants(event) or (event == "console" and self._wish.duplicates)
+        return is_wanted and principal.may(*OUT[event])
 
     def _run(self) -> None:
         try:
@@ -87,16 +102,39 @@ class Following:
         Whatever is printed after that state was told reaches the client, since its console begins there too. What it
         must know first comes first.
         """
-        live, outbox, console = self._live, self._client.outbox, self._console
-        since = self._wish.since
-        if since is not None and since > live.services.console.reach(self._container_id)[1]:
-            since = None  # from a console that is no more; all there will be is new
+        live, console = self._live, self._console
         container, entry_id = live.services.containers.snapshot(self._container_id)
-        begun = [(live.feeds, self._feed, Subscription(outbox, feed_place(entry_id)))]
+        since = self._since()
+        feed_start = START if self._wish.from_beginning else feed_place(entry_id)
+        begun = [(live.feeds, self._feed, self._subscription(feed_start, self._wish.events))]
         if self._stats is not None:
-            begun.append((live.stats, self._stats, NewestOnly(outbox, START)))
+            begun.append((live.stats, self._stats, self._stats_subscription()))
         if console is not None:
             place = (since, 0) if since is not None else console.place if console.wait_live(0) else None
-            begun.append((live.consoles, console, Subscription(outbox, place, self._wish.duplicates)))
-        self._client.tell(state_message(container) if container else not_found_message(self._container_id))
+            begun.append((live.consoles, console, self._subscription(place, None, self._wish.duplicates)))
+        if not self._wish.from_beginning:
+            self._tell(state_message(container) if container else not_found_message(self._container_id))
         return begun
+
+    def _since(self) -> int | None:
+        """After which seq output was asked for; None for one of a console that is no more: all there will be is new."""
+        since = 0 if self._wish.from_beginning else self._wish.since
+        if since is not None and since > self._live.services.console.reach(self._container_id)[1]:
+            return None
+        return since
+
+    def _subscription(
+        self, place: Place | None, events: frozenset[str] | None, duplicates: bool = False
+    ) -> Subscription:
+        if self._wish.server is None:
+            return Subscription(self._client.outbox, place, duplicates)
+        return OneOfMany(self._client.outbox, place, self._wish.server, events, duplicates)
+
+    def _stats_subscription(self) -> Subscription:
+        if self._wish.server is None:
+            return NewestOnly(self._client.outbox, START)
+        return self._subscription(START, None)
+
+    def _tell(self, message: str) -> None:
+        """Say what is in no stream, as the feed would."""
+        self._subscription(START, self._wish.events).say(Notice(START, message))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.services import Services
 from app.sockets.hub import Hub
 from app.sockets.registry import Registry
+from app.sockets.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Live:
     feeds: Hub
     consoles: Hub
     stats: Hub
+    roster: Roster
 
     @property
     def hubs(self) -> tuple[Hub, Hub, Hub]:

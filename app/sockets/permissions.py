@@ -23,6 +23,8 @@ IN = {
     "send_command": (Scope.COMMAND,),
     "power": (Scope.POWER,),
     "request_logs": (Scope.CONSOLE,),
+    "subscribe": WATCHING,
+    "unsubscribe": WATCHING,
 }
 
 

@@ -9,14 +9,15 @@ from typing import Any
 from app.containers.command import send_command
 from app.containers.power import request_action
 from app.services import Services
-from app.sockets.client import Client
 from app.sockets.permissions import require_event
 from fleet import messages
 from fleet.errors import Invalid
 from fleet.lifecycle import Action
+from fleet.repositories.tokens import Principal
 
 Request = dict[str, Any]
-Handler = Callable[[Services, str, Client, Request], None]
+Tell = Callable[[str], None]
+Handler = Callable[[Services, str, Tell, Request], None]
 
 _POWER = (Action.START, Action.STOP, Action.RESTART, Action.KILL)
 _DEFAULT_LINES = 200
@@ -36,35 +37,34 @@ def parse(message: str | bytes) -> Request:
     return request
 
 
-def handle(services: Services, container_id: str, client: Client, request: Request) -> None:
-    """Do what a request asks; raises LightdError or RedisError."""
+def handle(services: Services, principal: Principal, container_id: str, tell: Tell, request: Request) -> None:
+    """Do what a request asks of a container, and `tell` the answer; raises LightdError or RedisError."""
     handler = EVENTS.get(request["event"])
     if handler is None:
         raise Invalid(f"Unknown event {request['event'][:40]!r}; known are {', '.join(EVENTS)}.")
-    if client.principal is not None:
-        require_event(client.principal, request["event"])
-    handler(services, container_id, client, request)
+    require_event(principal, request["event"])
+    handler(services, container_id, tell, request)
 
 
-def _send_command(services: Services, container_id: str, _client: Client, request: Request) -> None:
+def _send_command(services: Services, container_id: str, _tell: Tell, request: Request) -> None:
     command = request.get("command")
     if not isinstance(command, str):
         raise Invalid('send_command needs a text "command".')
     send_command(services, container_id, command)
 
 
-def _power(services: Services, container_id: str, _client: Client, request: Request) -> None:
+def _power(services: Services, container_id: str, _tell: Tell, request: Request) -> None:
     if request.get("action") not in _POWER:
         raise Invalid(f'power needs an "action": {", ".join(_POWER)}.')
     request_action(services, container_id, Action(request["action"]))
 
 
-def _request_logs(services: Services, container_id: str, client: Client, request: Request) -> None:
+def _request_logs(services: Services, container_id: str, tell: Tell, request: Request) -> None:
     lines = request.get("lines", _DEFAULT_LINES)
     if type(lines) is not int or not 1 <= lines <= _MOST_LINES:
         raise Invalid(f'"lines" must be a number from 1 to {_MOST_LINES}.')
     text = services.console.tail(container_id, lines)
-    client.tell(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
+    tell(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
 
 
 def _last_lines(text: str, most_characters: int) -> str:

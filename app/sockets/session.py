@@ -10,12 +10,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.sockets.client import FORBIDDEN, INTERNAL_ERROR, TRY_AGAIN, UNAUTHENTICATED, Client
-from app.sockets.following import Following, Wish
+from app.sockets.following import Wish
 from app.sockets.live import Live
+from app.sockets.many import ManyContainers
+from app.sockets.one import OneContainer
 from app.sockets.outbox import Outbox
 from app.sockets.permissions import require_watching
 from app.sockets.rate import RateLimit
-from app.sockets.requests import Request, handle, parse
+from app.sockets.requests import Request, parse
 from fleet.errors import Forbidden, Invalid, LightdError, TooMany
 from fleet.repositories.tokens import Principal
 
@@ -27,10 +29,13 @@ _LINGER_SECONDS = 1
 
 
 class Session:
-    """One socket. `socket` is simple-websocket's, made with `reading.server_options`; `address` is its client's."""
+    """One socket, of one container or, without `container_id`, of many.
+
+    `socket` is simple-websocket's, made with `reading.server_options`; `address` is its client's.
+    """
 
     def __init__(
-        self, live: Live, socket: Any, container_id: str, wish: Wish, principal: Principal | None, address: str
+        self, live: Live, socket: Any, container_id: str | None, wish: Wish, principal: Principal | None, address: str
     ) -> None:
         self._live = live
         self._container_id = container_id
@@ -40,7 +45,7 @@ class Session:
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, container_id, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
-        self._following: Following | None = None
+        self._watching: OneContainer | ManyContainers | None = None
         self._patience: gevent.Greenlet | None = None
 
     def run(self) -> None:
@@ -74,11 +79,11 @@ class Session:
         if not self._rate.allows():
             raise Invalid("too many messages")
         request = parse(message)
-        if self._client.principal is None:
+        if self._client.principal is None or self._watching is None:
             self._authenticate(request)
         elif request["event"] != "auth":
             with structlog.contextvars.bound_contextvars(asked_by=self._client.principal.name):
-                handle(self._live.services, self._container_id, self._client, request)
+                self._watching.handle(request)
 
     def _authenticate(self, request: Request) -> None:
         """The first message of a client that brought no token in its handshake."""
@@ -116,7 +121,10 @@ class Session:
         """Start to tell the client what happens, beside reading from it."""
         if self._patience is not None:
             self._patience.kill(block=False)
-        self._following = Following(self._live, self._client, principal, self._container_id, self._wish)
+        if self._container_id is None:
+            self._watching = ManyContainers(self._live, self._client, principal)
+        else:
+            self._watching = OneContainer(self._live, self._client, principal, self._container_id, self._wish)
 
     def _fail(self, error: Exception) -> None:
         _log.error("socket handler failed", container_id=self._container_id, exc_info=error)
@@ -127,8 +135,8 @@ class Session:
         self._live.registry.remove(self._client)
         if self._patience is not None:
             self._patience.kill()
-        if self._following is not None:
-            self._following.end()
+        if self._watching is not None:
+            self._watching.end()
         self._socket.event.heard = None
         self._outbox.seal()
         self._outbox.wait_empty(_LAST_WRITE_SECONDS)

@@ -35,9 +35,9 @@ class Subscription:
         if self._duplicates and notice.duplicate:
             self._outbox.put(notice.duplicate)
 
-    def say(self, frame: bytes) -> None:
+    def say(self, notice: Notice) -> None:
         """Pass on what has no place in the stream."""
-        self._outbox.put(frame)
+        self._pass_on(notice)
 
     def wait_room(self) -> None:
         """Wait until the watcher has read most of what it was told. Raises Gone."""
@@ -51,6 +51,26 @@ class NewestOnly(Subscription):
 
     def _pass_on(self, notice: Notice) -> None:
         self._outbox.put_newest(notice.frame)
+
+
+class OneOfMany(Subscription):
+    """A watcher that is told whose each message is, and only some kinds: all for None."""
+
+    __slots__ = ("_events", "_server")
+
+    def __init__(
+        self, outbox: Outbox, place: Place | None, server: str, events: frozenset[str] | None, duplicates: bool = False
+    ) -> None:
+        super().__init__(outbox, place, duplicates)
+        self._server = server
+        self._events = events
+
+    def _pass_on(self, notice: Notice) -> None:
+        if self._events is not None and notice.event not in self._events:
+            return
+        self._outbox.put(notice.frame_of(self._server))
+        if self._duplicates and notice.output is not None:
+            self._outbox.put(text_frame(messages.with_server(messages.duplicate(notice.output), self._server)))
 
 
 class Watch:
@@ -124,9 +144,9 @@ class Watch:
 
     def removed(self) -> None:
         """The container was deleted."""
-        frame = text_frame(messages.daemon("Container deleted"))
+        notice = Notice(START, messages.daemon("Container deleted"))
         for subscription in self.subscriptions:
-            subscription.say(frame)
+            subscription.say(notice)
         self.restart()
 
     def restart(self) -> None:

@@ -51,6 +51,11 @@ class ContainerRepository:
         names = self._redis.zrange(key("containers"), first, "+", bylex=True, offset=0, num=limit)
         return self.many(names), names[-1] if len(names) == limit else None
 
+    def names(self) -> list[str]:
+        """Ids of all containers, in order."""
+        found: list[str] = self._redis.zrange(key("containers"), 0, -1)
+        return found
+
     def many(self, container_ids: Iterable[str]) -> list[Container]:
         """The containers of these names that exist."""
         with self._redis.pipeline(transaction=False) as pipe:

@@ -12,8 +12,7 @@ from werkzeug.test import TestResponse
 
 from app.access import Reach, access_of, check_declarations
 from app.services import Services
-from app.sockets import permissions
-from app.sockets.requests import EVENTS
+from app.sockets import many, permissions, requests
 from fleet.models import Volume
 from fleet.scopes import Scope
 from tests.app.conftest import Api
@@ -79,7 +78,7 @@ def test_the_page_lists_every_event_as_the_code_declares_it() -> None:
     told = [[f"you get {name}", ", ".join(scopes)] for name, scopes in permissions.OUT.items()]
     asked = [[f"you send {name}", ", ".join(scopes)] for name, scopes in permissions.IN.items()]
     assert table("event") == told + asked
-    assert set(permissions.IN) == set(EVENTS)
+    assert set(permissions.IN) == {*requests.EVENTS, *many.EVENTS}
 
 
 @pytest.mark.parametrize("scope", PLAIN_SCOPES)

@@ -1,0 +1,28 @@
+"""`/ws/<internal_id>`: a socket for one container."""
+
+from __future__ import annotations
+
+from app.sockets.client import Client
+from app.sockets.following import Following, Wish
+from app.sockets.live import Live
+from app.sockets.requests import Request, handle
+from fleet.repositories.tokens import Principal
+
+
+class OneContainer:
+    """What a client of one container is told, and may ask for."""
+
+    def __init__(self, live: Live, client: Client, principal: Principal, container_id: str, wish: Wish) -> None:
+        self._live = live
+        self._client = client
+        self._principal = principal
+        self._container_id = container_id
+        self._following = Following(live, client, principal, container_id, wish)
+
+    def handle(self, request: Request) -> None:
+        """Do what a request asks; raises LightdError or RedisError."""
+        handle(self._live.services, self._principal, self._container_id, self._client.tell, request)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._following.end()
