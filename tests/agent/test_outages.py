@@ -12,10 +12,10 @@ from docker.models.images import Image
 
 from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench, new_settings
-from tests.agent.cut import EngineThroughSocket
 from tests.agent.listener import Listener
 from tests.agent.own_store import OwnStore
 from tests.support.deadline import eventually
+from tests.support.way import Way
 
 pytestmark = pytest.mark.engine
 
@@ -91,7 +91,7 @@ def test_a_lost_engine_connection_is_made_again_and_nothing_is_missed(bench: Ben
     """The agent speaks to the engine through a socket that is cut and comes back."""
     bench.install("victim", "echo up; sleep 60")
     bench.kill_agent()
-    with EngineThroughSocket(bench.settings) as way:
+    with Way(bench.settings.engine.removeprefix("unix://"), bench.settings.data / "engine.sock") as way:
         bench.start_agent(LIGHTD_ENGINE=way.address)
         bench.await_agent()
         bench.do("victim", Action.START)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
 
 from fleet.console import Append
-from tests.sockets.conftest import Api
+from tests.sockets.conftest import Api, running_api
 from tests.sockets.test_faults import outage
-from tests.support.event_socket import EventSocket
+from tests.support.watcher import all_got, twenty_watchers
+from tests.support.way import Way
 
 LINES_PER_SECOND = 2000
 BATCH_SECONDS = 0.02
@@ -49,74 +52,56 @@ class FastPrinter(threading.Thread):
         return ""
 
 
-class Watcher(threading.Thread):
-    """Collects numbers over as many connections as it likes; goes on after the last seq it has."""
-
-    def __init__(self, api: Api, stays_seconds: float | None) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.connections = 0
-        self.complaints: list[str] = []
-        self.goal: int | None = None
-        self._api = api
-        self._stays_seconds = stays_seconds
-        self._seq = 0
-
-    def run(self) -> None:
-        ends_at = time.monotonic() + 120
-        while not self._is_done() and time.monotonic() < ends_at:
-            try:
-                socket = self._api.socket("c", since=self._seq)
-            except Exception:  # noqa: BLE001 (refused during an outage: again)
-                time.sleep(0.1)
-                continue
-            self.connections += 1
-            with socket:
-                self._watch(socket)
-
-    def _watch(self, socket: EventSocket) -> None:
-        leaves_at = time.monotonic() + (random.uniform(0.2, 2) * self._stays_seconds if self._stays_seconds else 120)
-        seen = 0
-        while time.monotonic() < leaves_at and not self._is_done():
-            time.sleep(0.02)
-            seen = self._take(socket, seen)
-        socket.close()
-        self._take(socket, seen)
-
-    def _take(self, socket: EventSocket, seen: int) -> int:
-        events = socket.events[seen:]
-        for event in events:
-            if event["event"] == "console":
-                self.lines += event["data"].splitlines()
-                self._seq = event["seq"]
-            elif event["event"] == "daemon_message":
-                self.complaints.append(event["data"])
-        return seen + len(events)
-
-    def _is_done(self) -> bool:
-        return self.goal is not None and len(self.lines) >= self.goal
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["restart", "both", "freeze", "drop"])
 def test_watchers_that_come_and_go_get_every_line_once_over_an_outage(own_api: Api, what: str) -> None:
-    own_api.create("c")
-    printer = FastPrinter(own_api)
-    watchers = [Watcher(own_api, 1.0 if number % 2 else None) for number in range(20)]
-    for thread in (printer, *watchers):
-        thread.start()
+    _get_every_line_once(own_api, outage(own_api, what))
+
+
+@pytest.mark.long
+def test_watchers_get_every_line_once_though_their_api_is_cut_off_from_its_stores(folder: Path) -> None:
+    """Nothing goes through for ten seconds, and nobody is told: what TCP does over a network that is gone."""
+    ways = [Way(str(folder / f"{name}.sock"), folder / f"way-to-{name}.sock") for name in ("record", "stream")]
+    with (
+        ways[0],
+        ways[1],
+        contextlib.contextmanager(running_api)(
+            folder, LIGHTD_REDIS_URL=ways[0].address, LIGHTD_STREAM_URL=ways[1].address
+        ) as api,
+    ):
+
+        def cut() -> None:
+            for way in ways:
+                way.hold()
+            time.sleep(10)  # how long the outage lasts, not a wait for anything
+            for way in ways:
+                way.release()
+
+        _get_every_line_once(api, cut)
+
+
+def _get_every_line_once(api: Api, outage: Callable[[], None]) -> None:
+    api.create("c")
+    printer = FastPrinter(api)
+    watchers = twenty_watchers(lambda seq: api.socket("c", since=seq))
+    printer.start()
     time.sleep(3)  # how long all is well, not a wait for anything
-    outage(own_api, what)()
+    outage()
     time.sleep(3)
     printer.ended.set()
     printer.join()
-    for watcher in watchers:
-        watcher.goal = printer.count
-    for watcher in watchers:
-        watcher.join()
-    wanted = [str(number) for number in range(printer.count)]
     assert printer.count > 5 * LINES_PER_SECOND
-    for watcher in watchers:
-        assert watcher.complaints == []
-        assert watcher.lines == wanted
-    assert min(watcher.connections for watcher in watchers[1::2]) > 1
+    all_got(watchers, "".join(f"{number}\n" for number in range(printer.count)))
+
+
+def test_what_a_client_got_when_it_leaves_in_a_flood_has_no_hole(own_api: Api) -> None:
+    own_api.create("c")
+    printer = FastPrinter(own_api)
+    printer.start()
+    for _ in range(40):
+        with own_api.socket("c", since=0) as socket:
+            socket.wait_for_console("\n")
+        seqs = [event["seq"] for event in socket.events if event["event"] == "console"]
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    printer.ended.set()
+    printer.join()

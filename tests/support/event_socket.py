@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -70,6 +71,11 @@ class EventSocket:
                 raise AssertionError("The server did not close the connection.")
         return self.close_code
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._ended
+
     def console_text(self) -> str:
         """All console output so far."""
         return "".join(event["data"] for event in self.events if event["event"] == "console")
@@ -79,11 +85,23 @@ class EventSocket:
         return [event["data"] for event in self.events if event["event"] == "event"]
 
     def close(self) -> None:
-        """Close the connection; more than once is harmless."""
+        """Close the connection and keep what still came until the server closed too; more than once is harmless.
+
+        Not with the library's `close`: it drops frames beside the thread that reads, so that some would be missing.
+        """
         with contextlib.suppress(OSError, websocket.WebSocketException):
-            self._connection.close(timeout=2)
+            if not self._ended:
+                self._connection.send_close()
+        self._reader.join(2)
+        self._cut()
         self._reader.join(5)
-        self._connection.shutdown()  # `close` leaves the socket open when the server closed first
+        self._connection.shutdown()  # gives the descriptor back
+
+    def _cut(self) -> None:
+        """Wake a reader that still waits."""
+        with contextlib.suppress(OSError):
+            if self._connection.sock:
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A way to the engine that can be cut: a socket that passes everything on to the engine's own."""
+"""A way to a process that can be cut or blocked: a Unix socket that passes everything on to that process's own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from fleet.settings import Settings
 
+class Way:
+    """Passes connections to the socket at `path` on to the one at `target`, until `cut` or `hold`."""
 
-class EngineThroughSocket:
-    """Passes connections on to the engine until `cut`, and again after `mend`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._engine = settings.engine.removeprefix("unix://")
-        self._path = Path(settings.data) / "engine.sock"
+    def __init__(self, target: str, path: Path) -> None:
+        self._target = target
+        self._path = path
         self.address = f"unix://{self._path}"
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
+        self._flows = threading.Event()
+        self._flows.set()
+
+    def hold(self) -> None:
+        """Pass nothing on, in silence: connections stay, new ones are taken, and what is sent waits."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        """Pass on what waits, and all that comes."""
+        self._flows.set()
 
     def mend(self) -> None:
         """Take connections (again)."""
@@ -33,6 +41,7 @@ class EngineThroughSocket:
     def cut(self) -> None:
         """End all connections and take no more."""
         assert self._listener
+        self._flows.set()
         self._path.unlink(missing_ok=True)
         self._listener.shutdown(socket.SHUT_RDWR)
         for connection in self._connections:
@@ -50,16 +59,24 @@ class EngineThroughSocket:
                 near, _ = listener.accept()
                 far = socket.socket(socket.AF_UNIX)
                 self._connections += [near, far]
-                far.connect(self._engine)
+                far.connect(self._target)
                 for source, sink in ((near, far), (far, near)):
-                    self._begin(_pass_on, source, sink)
+                    self._begin(self._pass_on, source, sink)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                sink.sendall(data)
+            self._flows.wait()
+            sink.shutdown(socket.SHUT_WR)
 
     def _begin(self, target: Callable[..., None], *arguments: socket.socket) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def __enter__(self) -> EngineThroughSocket:
+    def __enter__(self) -> Way:
         self.mend()
         return self
 
@@ -67,10 +84,3 @@ class EngineThroughSocket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
