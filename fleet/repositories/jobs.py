@@ -113,7 +113,8 @@ class JobRepository:
         self._update(job, {"finish": ending, "messages": list(tell)})
 
     def _update(self, job: Job, request: dict[str, Any]) -> list[str]:
-        request |= {"job_id": job.job_id, "attempt": str(job.attempt), "container": job.internal_id}
+        request |= {"job_id": job.job_id, "attempt": str(job.attempt)}
+        request |= {"container": job.internal_id} if job.internal_id else {"volume": job.volume_id}
         answer = self._scripts.run("update_job", request)
         if answer[0] != "ok":
             raise JobRefused(answer[1])

@@ -106,6 +106,26 @@ def test_a_single_use_token_opens_one_socket_that_lives_on(api: Api, name: str) 
         socket.wait_for_console("still here")
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_single_use_token_is_used_up_in_whatever_form_it_comes(api: Api, name: str, many: bool) -> None:
+    address = f"ws://{api.address}/ws" if many else f"ws://{api.address}/ws/{name}"
+    by_header, by_message = (api.tokens.issue(60, remove_on_use=True)[0] for _ in range(2))
+    with (
+        EventSocket(address, headers=[f"Authorization: Bearer {by_header}"]) as first,
+        EventSocket(address) as second,
+    ):
+        second.send({"event": "auth", "token": by_message})
+        for socket in (first, second):
+            socket.send({"event": "nonsense"})
+            socket.wait_for(lambda event: "Unknown event" in str(event.get("data")))
+        for used in (by_header, by_message):
+            assert refused(f"{address}?token={used}").status_code == 401
+            assert refused(address, {"Authorization": f"Bearer {used}"}).status_code == 401
+            with EventSocket(address) as third:
+                third.send({"event": "auth", "token": used})
+                assert third.wait_closed() == 4401
+
+
 def test_an_unknown_container_is_told_and_followed_once_it_exists(api: Api, name: str) -> None:
     with api.socket(name) as socket:
         told = socket.wait_for(lambda event: event["event"] == "daemon_message")

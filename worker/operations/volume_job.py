@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
+from fleet import messages
 from fleet.models import Job
 from fleet.repositories.jobs import JobRefused
 from fleet.settings import Settings
@@ -56,7 +57,7 @@ def work_on_volume(host: Host, job: Job) -> None:
 
 
 def _reporter(host: Host, job: Job) -> Report:
-    """Writes down how far the job is, four times a second at most and at its end.
+    """Tells watchers of the containers on the volume how far the job is, four times a second at most and at its end.
 
     It raises Cancelled when that was asked for.
     """
@@ -67,6 +68,7 @@ def _reporter(host: Host, job: Job) -> Report:
         all_done = done == total and not told_all
         if all_done or time.monotonic() - told_at >= _PROGRESS_SECONDS:
             told_at, told_all = time.monotonic(), told_all or all_done
-            host.jobs.update(job, progress=min(done / total, 1.0) if total else None)
+            fraction = min(done / total, 1.0) if total else None
+            host.jobs.update(job, [messages.progress(job.job_id, job.kind, fraction)], progress=fraction)
 
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 import threading
@@ -326,3 +327,25 @@ def test_a_second_delivery_of_a_running_job_steps_aside(files: Files, web: Web, 
     assert not queue.threads[-1].is_alive()
     web.released.set()
     assert ended(files.api, pulling)["state"] == "done"
+
+
+def test_watchers_of_all_containers_on_the_volume_are_told_how_far_it_is(
+    api: Api, files: Files, queue: Queue, offered: Services
+) -> None:
+    queue.instead = lambda _: None
+    body = {"image": "busybox", "volume_id": files.volume_id, "startup_command": "./run"}
+    for name in ("a", "b"):
+        assert api.post("/containers", {**body, "internal_id": name}).status_code == 200
+    queue.instead = None
+    (files.folder / "world").write_bytes(os.urandom(100_000))
+    assert files.post("compress", {"format": "zip", "output_name": "backup"}).status_code == 200
+    for name in ("a", "b"):
+        told = [json.loads(text) for _, text in offered.containers.feed(name)]
+        progress = [event for event in told if event["event"] == "progress"]
+        assert progress
+        assert {event["step"] for event in progress} == {"compress"}
+        assert progress[-1]["progress"] == 1.0
+        assert api.get(f"/jobs/{progress[-1]['job_id']}").json["kind"] == "compress"
+    for name in ("a", "b"):  # so that the volume can be deleted
+        job = offered.jobs.claim(offered.containers.get(name).job_id or "", "worker")
+        offered.containers.remove(name, job)
