@@ -5,10 +5,11 @@ local job = request.job_id
 if not is_open(job) then return refuse('ended') end
 if redis.call('HGET', K.job(job), 'waits') then return refuse('waiting') end
 local container = redis.call('HGET', K.job(job), 'internal_id')
-local aside = redis.call('HGET', K.job(job), 'aside')
+local aside, kind = unpack(redis.call('HMGET', K.job(job), 'aside', 'kind'))
 local record = container and redis.call('HMGET', K.container(container), 'job_id', 'limits_job') or {}
--- One that stands aside may be that of an earlier container of this name. Without any its worker says so.
-local superseded = aside and record[1] and record[2] ~= job or not aside and record[1] ~= job
+-- New limits may be meant for an earlier container of this name. Where there is none now, the worker says so.
+local outlived = kind == 'resources' and record[1] and record[2] ~= job
+local superseded = outlived or not aside and record[1] ~= job
 if container and superseded then
   finish_job(job, {state = 'cancelled', finished_at = request.at, error = 'Another action took its place.'})
   return refuse('superseded')

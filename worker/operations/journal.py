@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
+from fleet.errors import EngineUnavailable, LightdError
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import Cancelled, JobRefused
 from worker.operations.failure import Ending, Undone, ending_of
@@ -50,8 +51,7 @@ def run_steps(work: Work, steps: Sequence[Step]) -> None:
     goes on from here later; nor is it when a step has parked the job.
     """
     if _UNDO in work.journal:
-        _undo(work, steps)
-        raise Undone(Ending(**work.journal[_UNDO]))
+        raise Undone(_undone(work, steps, Ending(**work.journal[_UNDO])))
     try:
         for step in steps:
             if step.name not in work.journal:
@@ -65,8 +65,7 @@ def run_steps(work: Work, steps: Sequence[Step]) -> None:
     except Exception as error:
         ending = ending_of(error, work.job.job_id)
         _note_undo(work, ending)
-        _undo(work, steps)
-        raise Undone(ending) from error
+        raise Undone(_undone(work, steps, ending)) from error
 
 
 def _note_undo(work: Work, ending: Ending) -> None:
@@ -80,7 +79,26 @@ def _note_undo(work: Work, ending: Ending) -> None:
         _log.info("superseded while failing", job_id=work.job.job_id)
 
 
-def _undo(work: Work, steps: Sequence[Step]) -> None:
+def _undone(work: Work, steps: Sequence[Step], ending: Ending) -> Ending:
+    """Undo all steps; the ending, which also tells what could not be undone."""
+    left = _undo(work, steps)
+    return (
+        replace(ending, reason=" ".join([ending.reason, "Not all of it could be undone:", *left])) if left else ending
+    )
+
+
+def _undo(work: Work, steps: Sequence[Step]) -> list[str]:
+    """Undo all steps, also when one refuses; the reasons of those that did. An engine that is away is waited for."""
+    left = []
     for step in reversed(steps):
-        step.undo()
+        try:
+            step.undo()
+        except EngineUnavailable:
+            raise
+        except LightdError as error:
+            _log.warning(
+                "not undone", job_id=work.job.job_id, container=work.name, step=step.name, reason=error.message
+            )
+            left.append(error.message)
     _log.info("undone", job_id=work.job.job_id, container=work.name)
+    return left

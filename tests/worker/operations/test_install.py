@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import Unavailable
+from fleet.errors import Conflict, Unavailable
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
@@ -18,6 +18,7 @@ from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from worker.operations.names import install_name, private_image, server_name
 from worker.runtime.base import LABEL_NODE, LABEL_SPEC
+from worker.runtime.memory import MemoryRuntime
 
 SCRIPT = "#!/bin/bash\r\necho installing\r\n"
 
@@ -265,3 +266,18 @@ def test_an_install_cancelled_at_its_last_moment_is_undone(site: Site, monkeypat
     assert (ended.state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
     assert site.port_is_free()
     assert_nothing_is_left(site, "a")
+
+
+def test_one_thing_that_cannot_be_undone_does_not_keep_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install_behaves("a", exit_code=1)
+
+    def refuse(_runtime: MemoryRuntime, _image: str) -> None:
+        raise Conflict("The image is in use by a container of somebody else.")
+
+    monkeypatch.setattr(MemoryRuntime, "remove_image", refuse)
+    job = site.run(site.create("a", GAME_PORT, install_script=SCRIPT))
+    assert job.state == "failed" and job.error is not None
+    assert "exit code 1" in job.error, "why it failed"
+    assert "The image is in use by a container of somebody else." in job.error, "and what somebody has to look after"
+    assert site.runtime.every(NODE) == []
+    assert site.port_is_free()
