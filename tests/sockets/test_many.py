@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.sockets.notice import Notice
 from fleet import messages
 from fleet.lifecycle import Action
 from fleet.repositories.jobs import new_job
@@ -256,3 +257,10 @@ def test_a_socket_follows_only_so_many(folder: Path) -> None:
             assert [event["data"] for event in socket.events if event["event"] == "daemon_message"].count(
                 "Error: A socket follows at most 2 containers; open another one for more."
             ) == 2
+
+
+def test_a_message_is_framed_once_for_all_sockets_of_many() -> None:
+    notice = Notice((1, 0), messages.console("a line\n", 1), "a line\n")
+    frame = notice.frame_of("a")
+    assert notice.frame_of("a") is frame
+    assert frame.endswith(b'{"event": "console", "data": "a line\\n", "seq": 1, "server": "a"}')
