@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import sentinel
@@ -12,6 +13,7 @@ from fleet.keys import key
 from fleet.lifecycle import Action
 from fleet.models import Job, Limits
 from fleet.repositories.jobs import new_job
+from fleet.runs import Run
 from fleet.settings import Settings
 from tests.fleet.conftest import NODE, Record, record
 from worker.agent.kills import Kills
@@ -87,5 +89,23 @@ def test_a_kill_spares_what_another_lightd_on_the_same_engine_calls_the_same(
     runtime = engine_with(tmp_path, owner)
 
     obey(record, kill, runtime)
+
+    assert running(runtime) == left
+
+
+@pytest.mark.parametrize(("ended", "left"), [(False, [False, False]), (True, [True, True])])
+def test_a_restart_that_took_too_long_kills_what_it_waits_for_and_not_what_it_has_started(
+    record: Record, tmp_path: Path, ended: bool, left: list[bool]
+) -> None:
+    container, run = record.running("a")
+    restart = new_job("restart", NODE, "quick", internal_id="a")
+    record.containers.begin(container, Action.RESTART, restart)
+    claimed = record.jobs.claim(restart.job_id, "w")
+    record.containers.write("a", claimed, wait_until=time.time() - 1, after_run=run)
+    if ended:
+        assert record.containers.exited("a", NODE, "engine-1", Run(run))[1] == restart.job_id
+    runtime = engine_with(tmp_path, str(SETTINGS.data))
+
+    obey(record, restart, runtime)
 
     assert running(runtime) == left

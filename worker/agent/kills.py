@@ -18,6 +18,8 @@ from worker.operations.names import install_name, server_name
 from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
 _SIGKILL = "SIGKILL"
+_WAITING = (Action.STOP, Action.RESTART, Action.REBIND)
+"""Kinds of jobs that are the agent's only while they wait for an end, with SIGKILL after their time."""
 
 
 class Kills:
@@ -38,12 +40,15 @@ class Kills:
         self._exits = exits
 
     def obey(self, job_id: str) -> None:
-        """Kill what this open job is about; nothing for one that has ended: that would hit a later run."""
+        """Kill what this open job is about.
+
+        Nothing for one that has ended, or that waits no more for an end that it asked for: that would hit a later run.
+        """
         try:
             job = self._jobs.get(job_id)
         except NotFound:
             return
-        if job.is_open:
+        if job.is_open and (job.waits or job.kind not in _WAITING):
             self.kill(job)
 
     def kill(self, job: Job) -> None:
