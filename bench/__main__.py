@@ -1,4 +1,4 @@
-"""`python -m bench power|console|requests|idle|stats|files`: start a Lightd of its own, measure, print one table."""
+"""`python -m bench power|console|…` (NAMES): start a Lightd of its own, measure, print one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import docker
 from tests.support.images import busybox, debian
 from tests.support.stack import running_stack
 
-NAMES = ("power", "console", "requests", "idle", "stats", "files")
+NAMES = ("power", "crowd", "kills", "console", "requests", "idle", "stats", "files")
 
 
 def main() -> None:
@@ -21,10 +21,11 @@ def main() -> None:
     engine = docker.DockerClient()
     with busybox(engine), debian(engine):
         for name in names:
-            stacks = running_stack(engine)
+            module = importlib.import_module(f"bench.{name}")
+            stacks = running_stack(engine, **getattr(module, "SETTINGS", {}))
             stack = next(stacks)
             print(f"\n## {name}", flush=True)
-            importlib.import_module(f"bench.{name}").measure(engine, stack)
+            module.measure(engine, stack)
             for _ in stacks:
                 raise AssertionError("one stack a measurement")
 

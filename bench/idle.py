@@ -22,7 +22,7 @@ def measure(engine: docker.DockerClient, stack: Stack) -> None:
     before = processor_seconds(supervisor)
     time.sleep(SECONDS)
     spent = processor_seconds(supervisor) - before
-    rows = [(_name(pid), _pss_kb(pid)) for pid in _tree(supervisor)]
+    rows = [(_name(pid), pss_kb(pid)) for pid in _tree(supervisor)]
     for name, size in sorted(rows, key=lambda row: -row[1]):
         show(name, f"{size / 1024:.1f} MB")
     show("memory in sum", f"{sum(size for _, size in rows) / 1024:.0f} MB", "400 MB")
@@ -45,7 +45,8 @@ def processor_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _pss_kb(pid: int) -> int:
+def pss_kb(pid: int) -> int:
+    """Memory of a process as its proportional set size."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])

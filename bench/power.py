@@ -36,8 +36,19 @@ def measure(engine: docker.DockerClient, stack: Stack) -> None:
 
 def _raw(engine: docker.DockerClient, network: str, number: int) -> tuple[float, float]:
     """Seconds that the engine takes for a container like ours."""
-    api = engine.api
-    config = api.create_host_config(
+    begun = time.perf_counter()
+    engine_id = create_raw(engine, network, f"lightd-bench-raw-{number}")
+    create = time.perf_counter() - begun
+    begun = time.perf_counter()
+    engine.api.start(engine_id)
+    start = time.perf_counter() - begun
+    engine.api.remove_container(engine_id, force=True)
+    return create, start
+
+
+def create_raw(engine: docker.DockerClient, network: str, name: str) -> str:
+    """A container like ours, made by the engine alone; its id."""
+    config = engine.api.create_host_config(
         init=True,
         read_only=True,
         tmpfs={"/tmp": "size=64m"},
@@ -49,22 +60,16 @@ def _raw(engine: docker.DockerClient, network: str, number: int) -> tuple[float,
         pids_limit=64,
         network_mode=network,
     )
-    begun = time.perf_counter()
-    made = api.create_container(
+    made = engine.api.create_container(
         BUSYBOX,
         ["/bin/sh", "-c", COMMAND],
-        name=f"lightd-bench-raw-{number}",
+        name=name,
         tty=True,
         stdin_open=True,
         user="1000:1000",
         host_config=config,
     )
-    create = time.perf_counter() - begun
-    begun = time.perf_counter()
-    api.start(made["Id"])
-    start = time.perf_counter() - begun
-    api.remove_container(made["Id"], force=True)
-    return create, start
+    return str(made["Id"])
 
 
 def _through_lightd(engine: docker.DockerClient, stack: Stack, name: str) -> tuple[float, float]:

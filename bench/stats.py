@@ -1,4 +1,4 @@
-"""What it costs the agent to measure containers: its processor time beside 100 that are idle."""
+"""What a full host costs the agent: 300 containers known, 100 of them running and idle."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from bench.figures import show
-from bench.idle import processor_seconds
+from bench.idle import processor_seconds, pss_kb
 from tests.support.servers import Servers
 from tests.support.stack import Stack
 
-CONTAINERS = 100
+KNOWN = 300
+RUNNING = 100
+_IDLE = "exec sleep 100000"
 SECONDS = 30
 _SETTLING_SECONDS = 15
 
 
 def measure(engine: docker.DockerClient, stack: Stack) -> None:
-    """The agent's share of one core, without and with running containers."""
+    """The agent's share of one core, without and with containers; its memory."""
     before = _agent_percent(stack)
     servers = Servers(stack)
     try:
         servers.volume(64)
         with ThreadPoolExecutor(8) as pool:
-            names = list(pool.map(lambda _: servers.run("exec sleep 100000"), range(CONTAINERS)))
+            list(pool.map(lambda _: servers.run(_IDLE), range(RUNNING)))
+            list(pool.map(lambda _: servers.create(_IDLE), range(KNOWN - RUNNING)))
         with_all = _agent_percent(stack)
-        show("agent, nothing running", f"{before:.2f} % of one core")
-        show(f"agent, {len(names)} idle containers", f"{with_all:.2f} % of one core", "4 %")
-        each_ms = (with_all - before) / 100 * 1000 / len(names)
-        show("a container and second", f"{each_ms:.3f} ms")
+        show("agent, no containers", f"{before:.2f} % of one core")
+        show(f"agent, {KNOWN} containers, {RUNNING} of them running", f"{with_all:.2f} % of one core", "4 %")
+        show("its memory", f"{pss_kb(stack.pid('agent')) / 1024:.1f} MB", "120 MB")
+        each_ms = (with_all - before) / 100 * 1000 / RUNNING
+        show("a running container and second", f"{each_ms:.3f} ms")
     finally:
         servers.clean()
 
