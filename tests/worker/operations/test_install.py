@@ -281,3 +281,11 @@ def test_one_thing_that_cannot_be_undone_does_not_keep_the_others(site: Site, mo
     assert "The image is in use by a container of somebody else." in job.error, "and what somebody has to look after"
     assert site.runtime.every(NODE) == []
     assert site.port_is_free()
+
+
+def test_an_image_that_is_there_is_asked_of_its_registry_only_where_the_policy_says_always(site: Site) -> None:
+    site.ready("a", image=IMAGE)
+    job = site.run(site.create("b", image=IMAGE, pull_policy="always"))
+    assert job.state == "failed" and job.error is not None and "manifest unknown" in job.error, "no registry has it"
+    site.runtime.remote.add(IMAGE)
+    assert site.run(site.ask("b", Action.REINSTALL)).state == "done"
