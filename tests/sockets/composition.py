@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -39,12 +40,15 @@ def _held() -> dict[str, Any]:
 
     live = current_app.extensions["lightd.sockets"]
     gc.collect()
-    greenlets = [thing for thing in gc.get_objects() if issubclass(type(thing), gevent.Greenlet) and not thing.dead]
+    objects = gc.get_objects()
+    greenlets = [thing for thing in objects if issubclass(type(thing), gevent.Greenlet) and not thing.dead]
     return {
         "pid": os.getpid(),
         "clients": len(live.registry),
         "watches": sum(hub.watch_count for hub in live.hubs),
         "greenlets": len(greenlets),
+        "objects": len(objects),
+        "memory_kb": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -209,25 +210,41 @@ def test_a_store_that_stays_away_closes_sockets_with_4503(impatient_api: Api, lo
         assert time.monotonic() - began > 1
 
 
-def test_two_hundred_connections_leave_nothing_behind(own_api: Api) -> None:
-    api = own_api
+@pytest.mark.parametrize(
+    "connections", [200, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1200)])]
+)
+def test_connections_leave_nothing_behind(own_api: Api, connections: int) -> None:
     names = [f"c{number}" for number in range(10)]
     for name in names:
-        api.create(name)
-        api.print(name, "hello")
-    with api.socket(names[0], since=0) as socket:
-        socket.wait_for_console("hello")
-    before = eventually(lambda: _at_rest(api), within_seconds=10, what="rest")
-    for number in range(200):
-        with api.socket(names[number % 10], since=0) as socket:
+        own_api.create(name)
+        own_api.print(name, "hello")
+    _come_and_go(own_api, names, 40)
+    before = eventually(lambda: _at_rest(own_api), within_seconds=10, what="rest")
+    _come_and_go(own_api, names, connections)
+    after = eventually(lambda: _at_rest(own_api), within_seconds=10, what="rest")
+    assert after["greenlets"] <= before["greenlets"]
+    assert after["descriptors"] <= before["descriptors"] + _SPARE_DESCRIPTORS
+    assert after["objects"] - before["objects"] < 2000 + connections / 10, "less than one for each connection"
+    assert after["memory_kb"] - before["memory_kb"] < 16 * 1024 + connections / 2, "half a KB for each, and slack"
+    assert own_api.redis.execute_command("PUBSUB", "CHANNELS") == []
+    with redis.Redis.from_url(own_api.stream.url) as client:
+        assert client.execute_command("PUBSUB", "CHANNELS") == []
+
+
+_AT_ONCE = 4
+_SPARE_DESCRIPTORS = 2 * _AT_ONCE
+"""Connections to the stores, which are kept for later use."""
+
+
+def _come_and_go(api: Api, names: list[str], connections: int) -> None:
+    def visit(number: int) -> None:
+        with api.socket(names[number % len(names)], since=0) as socket:
             if number % 3:
                 socket.wait_for_console("hello")
-    after = eventually(lambda: _at_rest(api), within_seconds=10, what="rest")
-    assert after["greenlets"] <= before["greenlets"]
-    assert after["descriptors"] <= before["descriptors"] + 2
-    assert api.redis.execute_command("PUBSUB", "CHANNELS") == []
-    with redis.Redis.from_url(api.stream.url) as client:
-        assert client.execute_command("PUBSUB", "CHANNELS") == []
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(visit, range(connections)):
+            pass
 
 
 def _at_rest(api: Api) -> dict[str, int]:
