@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fleet.errors import Conflict, Unavailable
@@ -29,18 +31,26 @@ def check_disk_floor(settings: Settings, needed_bytes: int) -> None:
 
 def allocate(path: Path, size_bytes: int, *, full: bool) -> None:
     """Make a file at least `size_bytes` long; `full` takes the disk space now, also for holes it already has."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with full_disk_named():
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if full:
+                os.posix_fallocate(fd, 0, size_bytes)
+            elif os.fstat(fd).st_size < size_bytes:
+                os.ftruncate(fd, size_bytes)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def full_disk_named() -> Iterator[None]:
+    """Turn the host's refusal to store more into a Conflict (`node_full`)."""
     try:
-        if full:
-            os.posix_fallocate(fd, 0, size_bytes)
-        elif os.fstat(fd).st_size < size_bytes:
-            os.ftruncate(fd, size_bytes)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise Conflict("This host's disk has no room for a volume of this size.", code="node_full") from error
-    finally:
-        os.close(fd)
 
 
 def run(

@@ -14,6 +14,7 @@ from fleet.settings import Settings
 from storage.beneath import Root, opened_root
 from storage.staging import sweep_staging
 from storage.volumes.choose import chosen_driver_name, driver_named, sweep_probes
+from storage.volumes.disk import full_disk_named
 from storage.volumes.driver import QuotaDriver, Usage
 from storage.volumes.layout import checked_id, lock_path, volume_path, volumes_folder
 from storage.volumes.locks import locked
@@ -49,7 +50,8 @@ class Volumes:
                 return meta
             if meta is not None:
                 self._undo(meta)
-            return self._make(volume_id, size_mb)
+            with full_disk_named():
+                return self._make(volume_id, size_mb)
 
     def get(self, volume_id: str) -> VolumeMeta:
         """What the volume is; raises NotFound."""
@@ -115,8 +117,9 @@ class Volumes:
         with self._alone(volume_id):
             meta = self._settled(self.get(volume_id))
             driver = self._driver(meta)
-            driver.resize(volume_id, meta.size_mb, size_mb)
-            write_meta(self._settings, replace(meta, size_mb=size_mb))
+            with full_disk_named():
+                driver.resize(volume_id, meta.size_mb, size_mb)
+                write_meta(self._settings, replace(meta, size_mb=size_mb))
             return driver.usage(volume_id, size_mb)
 
     def restore_all(self) -> None:

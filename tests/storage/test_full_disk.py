@@ -96,6 +96,8 @@ def test_a_volume_can_be_deleted_when_nothing_else_fits_on_the_disk(small_disk: 
     with pytest.raises(OSError, match="No space left"):
         for number in range(100_000):
             (small_disk.data / f"filler {number}").write_bytes(b"x")
+    with pytest.raises(Conflict, match="no room"):
+        volumes.create("00000000-1111-4222-8333-444455556666", 16)
     volumes.delete(VOLUME_ID)
     assert not image_path(small_disk, VOLUME_ID).exists()
     eventually(lambda: free_mb(small_disk.data) > 20, within_seconds=10, what="the space")

@@ -71,6 +71,7 @@ def _failed(told: Container, reason: str | None) -> Container:
         container_id=None,
         run=None,
         ended_run=None,
+        own_image=False,
         error=reason,
     )
 

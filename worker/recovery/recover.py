@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fleet.console import Console
 from fleet.errors import LightdError
+from fleet.lifecycle import State
 from fleet.models import Container, Volume
 from fleet.repositories.recovery import KNOWN, REPLACED, RecoveryRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes, volume_path
 from storage.volumes.meta import VolumeMeta
 from worker.known_store import KnownStore, own_containers
-from worker.operations.names import next_name, server_name
+from worker.operations.names import next_name, private_image, server_name
 from worker.recovery.evidence import container_from
 from worker.runtime.base import ROLE_INSTALL, EngineContainer, Runtime
 from worker.second_copy import SecondCopy
@@ -108,6 +109,8 @@ class Recovery:
         """Remove what is left of an install or a rebind that nobody waits for, and have a torn console read anew."""
         for found in others:
             self.runtime.remove(found.engine_id)
+        if container.state is State.FAILED:
+            self.runtime.remove_image(private_image(container.internal_id))
         self.console.forget_torn(container.internal_id)
 
     def _folder(self, name: str) -> Path:

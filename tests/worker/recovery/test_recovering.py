@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from fleet.images import full_name
 from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.models import Container
@@ -22,7 +24,7 @@ from worker.known_store import KnownStore, known_store_of
 from worker.operations.container_folder import write_install
 from worker.operations.names import install_name, next_name, server_name
 from worker.operations.plans import install_plan, server_plan
-from worker.recovery.evidence import INSTALL_LOST
+from worker.recovery.evidence import INSTALL_LOST, container_from
 from worker.recovery.recover import Recovery
 from worker.second_copy import SecondCopy
 
@@ -112,6 +114,16 @@ def test_an_install_script_and_its_private_image_are_known_again(emptied: Emptie
     assert not emptied.site.runtime.has_image("lightd/a")
 
 
+def test_a_private_image_is_known_by_the_full_name_that_the_engine_tells(emptied: Emptied, tmp_path: Path) -> None:
+    emptied.site.install_behaves("a", layer_bytes=10)
+    emptied.site.ready("a", install_script="#!/bin/sh\necho hi\n")
+    server = emptied.site.runtime.inspect(server_name("a"))
+    assert server is not None
+    told = replace(server, image=full_name(server.image))
+    assert container_from(NODE, tmp_path, told, None, None).own_image
+    assert not container_from(NODE, tmp_path, replace(server, image=full_name(IMAGE)), None, None).own_image
+
+
 def test_what_was_being_installed_has_failed_and_leaves_nothing_in_the_engine(emptied: Emptied) -> None:
     site = emptied.site
     site.install_behaves("a", seconds=None)
@@ -128,6 +140,19 @@ def test_what_was_being_installed_has_failed_and_leaves_nothing_in_the_engine(em
     site.install_behaves("a")
     site.run(site.ask("a", Action.REINSTALL))
     assert site.container("a").state is State.READY
+
+
+def test_the_image_of_an_install_that_was_lost_half_way_is_gone(emptied: Emptied) -> None:
+    site = emptied.site
+    site.install_behaves("a", layer_bytes=10)
+    site.ready("a", install_script="#!/bin/sh\necho hi\n")
+    emptied.site.ask("a", Action.REINSTALL)
+    emptied.lose(keep_copies=True)
+    site.runtime.remove(server_name("a"))
+    assert emptied.recover() == []
+    record = emptied.record("a")
+    assert (record.state, record.own_image) == (State.FAILED, False)
+    assert not site.runtime.has_image("lightd/a")
 
 
 def begin_install(site: Site, job_id: str) -> None:
