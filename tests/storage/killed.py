@@ -18,10 +18,19 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
     A change is a file made, opened for writing, renamed, cut or removed, or a system command. False when the work was
     done before it came to that step; work that fails in another way fails the test.
     """
+
+    def hooked() -> None:
+        sys.addaudithook(_killing_hook(step))
+        work()
+
+    return killed(hooked)
+
+
+def killed(work: Callable[[], object]) -> bool:
+    """Do `work` in a process of its own; True when that was killed with SIGKILL, False when it came to its end."""
     child = os.fork()
     if child == 0:
         try:
-            sys.addaudithook(_killing_hook(step))
             work()
             os._exit(0)
         except BaseException as error:  # noqa: BLE001 (nothing may get out of this process)
