@@ -9,6 +9,8 @@ _MIB = 1024 * 1024
 # Below this no ratio is suspicious.
 _HARMLESS_BYTES = 64 * _MIB
 _LARGEST_RATIO = 500
+# Links and folders are remembered to the end.
+_REMEMBERED_BYTES = 64 * _MIB
 # Holes take no space, so a sparse file may be larger than its volume; reading zeros for ever is another matter.
 _LOGICAL_FACTOR = 16
 
@@ -23,12 +25,26 @@ class Allowance:
         self.entries = 0
         self.logical_bytes = 0
         self.stored_bytes = 0
+        self._passed_bytes = 0
+        self._remembered_bytes = 0
 
     def take_entry(self) -> None:
         """One more member; raises Invalid when there are too many."""
         self.entries += 1
         if self.entries > MOST_ENTRIES:
             raise _bomb(f"it holds more than {MOST_ENTRIES} entries")
+
+    def remember(self, size_bytes: int) -> None:
+        """Names that are kept in memory until all is unpacked; raises Invalid when they are too long together."""
+        self._remembered_bytes += size_bytes
+        if self._remembered_bytes > _REMEMBERED_BYTES:
+            raise _bomb("the names of its links and folders are too long")
+
+    def pass_over(self, size_bytes: int) -> None:
+        """Headers, padding and what else is read and is nobody's content; raises Invalid for a bomb."""
+        self._passed_bytes += size_bytes
+        if self._passed_bytes > max(_HARMLESS_BYTES, self._most_logical_bytes):
+            raise _bomb("it unfolds to many times the volume's size")
 
     def take_bytes(self, size_bytes: int, *, stored: bool) -> None:
         """More content, `stored` unless it is a hole.

@@ -45,12 +45,14 @@ class Extraction:
         """Make a folder; one that exists already is fine."""
         self._take_entry()
         if member.path:
+            self.allowance.remember(len(member.path))
             self._enter(member.path, b"")
             self._folders[member.path] = member
 
     def add_link(self, member: Member) -> None:
         """Remember a symlink or hard link for the end."""
         self._take_entry()
+        self.allowance.remember(len(member.path) + len(member.target))
         self._links.append(member)
 
     @contextmanager
@@ -76,8 +78,10 @@ class Extraction:
     def finish(self) -> None:
         """Make the links, see that none leads out, and set the folders' permissions and times."""
         for link in self._links:
+            self._tell()
             self._make_link(link)
         for link in self._links:
+            self._tell()
             if link.kind is Kind.SYMLINK:
                 self._check_link(link)
         for path in sorted(self._folders, reverse=True):
@@ -85,6 +89,11 @@ class Extraction:
             with opened(self._tree_fd, path, _FOLDER) as fd:
                 os.fchmod(fd, folder.mode)
                 os.utime(fd, (folder.mtime, folder.mtime))
+
+    def pass_over(self, size_bytes: int) -> None:
+        """Count what was read of the archive and is nobody's content; raises Invalid for a bomb."""
+        self.allowance.pass_over(size_bytes)
+        self._tell()
 
     def _take_entry(self) -> None:
         self.allowance.take_entry()

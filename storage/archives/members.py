@@ -10,6 +10,7 @@ from fleet.errors import Invalid
 
 _DRIVE = re.compile(rb"[A-Za-z]:[/\\]")
 _LONGEST_NAME_BYTES = 255
+_LONGEST_PATH_BYTES = 4095
 _DEEPEST = 200
 _SETUID_OR_SETGID = 0o6000
 
@@ -57,7 +58,10 @@ def clean_name(name: bytes) -> bytes:
         raise refused(f"it holds a path that leaves the destination: {_shown(name)}")
     if len(parts) > _DEEPEST or any(len(part) > _LONGEST_NAME_BYTES for part in parts):
         raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
-    return b"/".join(parts)
+    path = b"/".join(parts)
+    if len(path) > _LONGEST_PATH_BYTES:
+        raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
+    return path
 
 
 def refused(reason: str) -> Invalid:

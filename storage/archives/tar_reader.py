@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, cast
 
 from storage.archives.extraction import Extraction
@@ -11,25 +11,29 @@ from storage.archives.members import Kind, member, refused
 from storage.archives.streams import ByteSource, damaged
 
 _CHUNK_BYTES = 1024 * 1024
-# Header extensions (long names, pax records) are read whole by tarfile.
-_LARGEST_HEADER_BYTES = 2 * _CHUNK_BYTES
+# A member's header extensions (long names, pax records, maps of sparse files) are read whole by tarfile.
+_LARGEST_HEADERS_BYTES = 4 * _CHUNK_BYTES
+# It keeps pax records that are for all members to the end.
+_LARGEST_GLOBALS = 64 * 1024
 
 _LINKS = {tarfile.SYMTYPE: Kind.SYMLINK, tarfile.LNKTYPE: Kind.HARDLINK}
 
 
 def unpack_tar(source: ByteSource, extraction: Extraction) -> None:
     """Make everything in the tar `source`; raises Invalid when it is damaged or unsafe."""
-    stream = _Forward(source)
+    stream = _Forward(source, extraction.pass_over)
     try:
         with tarfile.TarFile(
             fileobj=cast(BinaryIO, stream), encoding="utf-8", errors="surrogateescape", tarinfo=_StrictInfo
         ) as tar:
             info = tar.next() if tar.firstmember else None  # type: ignore[attr-defined]
             while info:
+                _check_globals(tar.pax_headers)
                 _unpack_one(stream, info, extraction)
                 tar.members.clear()  # type: ignore[attr-defined] # kept for random access, which we don't need
+                stream.begin_member()
                 info = tar.next()
-    except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError, RecursionError) as error:
         raise damaged() from error
 
 
@@ -47,6 +51,11 @@ def _unpack_one(stream: _Forward, info: tarfile.TarInfo, extraction: Extraction)
                     file.write_at(offset + at, chunk)
     else:
         raise refused(f"it holds a device or FIFO: {info.name[:100]!r}")
+
+
+def _check_globals(headers: Mapping[str, str]) -> None:
+    if sum(len(name) + len(value) for name, value in headers.items()) > _LARGEST_GLOBALS:
+        raise refused("its global headers are far too large")
 
 
 def _segments(info: tarfile.TarInfo) -> list[tuple[int, int]]:
@@ -82,13 +91,25 @@ class _Forward:
     mode = "rb"
     name = ""
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, pass_over: Callable[[int], None]) -> None:
         self._source = source
+        self._pass_over = pass_over
         self._position = 0
+        self._header_bytes = 0
+
+    def begin_member(self) -> None:
+        """What is read from now on are the headers of another member."""
+        self._header_bytes = 0
 
     def read(self, size: int) -> bytes:
-        if size > _LARGEST_HEADER_BYTES:
-            raise refused("one of its headers is far too large")
+        """Some of a member's headers; raises Invalid when they are too large together."""
+        self._header_bytes += size
+        if self._header_bytes > _LARGEST_HEADERS_BYTES:
+            raise refused("the headers of one of its members are far too large")
+        self._pass_over(size)
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
         parts = []
         missing = size
         while missing > 0 and (part := self._source.read(missing)):
@@ -103,14 +124,14 @@ class _Forward:
     def seek(self, position: int) -> None:
         if position < self._position:
             raise damaged()
-        for _ in self.chunks(position - self._position):
-            continue
+        for _, chunk in self.chunks(position - self._position):
+            self._pass_over(len(chunk))
 
     def chunks(self, size: int) -> Iterator[tuple[int, bytes]]:
         """The next `size` bytes in pieces, each with its place among them; raises Invalid when they are not there."""
         done = 0
         while done < size:
-            chunk = self.read(min(size - done, _CHUNK_BYTES))
+            chunk = self._next(min(size - done, _CHUNK_BYTES))
             if not chunk:
                 raise damaged()
             yield done, chunk

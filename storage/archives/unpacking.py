@@ -40,7 +40,7 @@ def decompress(root: Root, archive: bytes, destination: bytes, report: Report | 
         try:
             tell = _teller(fd, report)
             with closing(Extraction(root, tree_fd, _allowance(root, fd), tell)) as extraction:
-                size_bytes = _unpack(fd, extraction, tell)
+                size_bytes = _unpack(fd, extraction)
                 extraction.finish()
             merge(root, tree_fd, destination)
         finally:
@@ -67,7 +67,7 @@ def _teller(fd: int, report: Report | None) -> Callable[[], None]:
     return tell
 
 
-def _unpack(fd: int, extraction: Extraction, tell: Callable[[], None]) -> int:
+def _unpack(fd: int, extraction: Extraction) -> int:
     """Unpack all members; returns how many bytes of content they have."""
     archive_format = format_of(fd)
     if archive_format is ArchiveFormat.ZIP:
@@ -77,6 +77,5 @@ def _unpack(fd: int, extraction: Extraction, tell: Callable[[], None]) -> int:
         unpack_tar(source, extraction)
         size_bytes = extraction.allowance.logical_bytes
         while rest := source.read(1024 * 1024):  # what follows the end must at least be whole
-            extraction.allowance.take_bytes(len(rest), stored=False)
-            tell()
+            extraction.pass_over(len(rest))
     return size_bytes

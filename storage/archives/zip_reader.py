@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import calendar
+import lzma
 import os
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 
 from isal import isal_zlib
 
@@ -20,12 +23,16 @@ from storage.archives.streams import ISAL_ERROR, damaged
 _CHUNK_BYTES = 1024 * 1024
 _LARGEST_DIRECTORY_BYTES = 64 * 1024 * 1024
 _LARGEST_LINK_BYTES = 4096
+# What 7-Zip takes at its strongest; LZMA fills a dictionary as large as the archive says.
+_LARGEST_DICTIONARY_BYTES = 64 * 1024 * 1024
 _LOCAL = struct.Struct("<4s5H3L2H")
 _UNIX, _MACOS = 3, 19
 _ENCRYPTED, _UTF8 = 1, 1 << 11
 _MARK = 0xFFFFFFFF
+_LZMA_PROPERTIES_BYTES = 5
 _BROKEN = (
     zipfile.BadZipFile, struct.error, ValueError, OverflowError, IndexError, EOFError, zlib.error, ISAL_ERROR,
+    lzma.LZMAError,
 )  # fmt: skip
 
 
@@ -37,18 +44,18 @@ def unpack_zip(fd: int, extraction: Extraction) -> None:
         with os.fdopen(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 os.lseek(fd, info.header_offset, os.SEEK_SET)  # where progress is read off
-                _unpack_one(fd, archive, info, extraction)
+                _unpack_one(fd, info, extraction)
     except (NotImplementedError, RuntimeError) as error:
         raise Invalid(f"The archive cannot be opened here: {error}", code="unsupported_archive") from error
     except _BROKEN as error:
         raise damaged() from error
 
 
-def _unpack_one(fd: int, archive: zipfile.ZipFile, info: zipfile.ZipInfo, extraction: Extraction) -> None:
+def _unpack_one(fd: int, info: zipfile.ZipInfo, extraction: Extraction) -> None:
     if info.flag_bits & _ENCRYPTED:
         raise Invalid("The archive is encrypted; open it elsewhere and upload the files.", code="unsupported_archive")
     found = _member(info)
-    content = _content(fd, archive, info)
+    content = _content(fd, info)
     if found.kind is Kind.FOLDER:
         extraction.add_folder(found)
     elif found.kind is Kind.SYMLINK:
@@ -106,12 +113,18 @@ def _mtime(info: zipfile.ZipInfo) -> float:
         return 0.0
 
 
-def _content(fd: int, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+def _content(fd: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content in small pieces. `zipfile` itself unfolds a whole MB of bzip2 or LZMA at once, to any size."""
+    packed = _raw(fd, info)
     if info.compress_type == zipfile.ZIP_STORED:
-        return _raw(fd, info)
+        return packed
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _inflated(_raw(fd, info))
-    return _by_zipfile(archive, info)
+        return _inflated(packed)
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        return _unfolded(bz2.BZ2Decompressor(), packed)
+    if info.compress_type == zipfile.ZIP_LZMA:
+        return _unlzmaed(packed)
+    raise NotImplementedError(f"it uses compression method {info.compress_type}.")
 
 
 def _raw(fd: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -145,9 +158,29 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _by_zipfile(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    with archive.open(info) as file:
-        while chunk := file.read(_CHUNK_BYTES):
+def _unlzmaed(packed: Iterator[bytes]) -> Iterator[bytes]:
+    """LZMA as zip has it (APPNOTE.TXT 5.8): version, length of the properties, the properties, the stream."""
+    first = next(packed, b"")
+    _, length, packing, dictionary_bytes = struct.unpack_from("<HHBL", first)
+    if length != _LZMA_PROPERTIES_BYTES or packing >= 9 * 5 * 5:
+        raise damaged()
+    if dictionary_bytes > _LARGEST_DICTIONARY_BYTES:
+        raise refused("opening it takes too much memory")
+    literal = {"lc": packing % 9, "lp": packing // 9 % 5, "pb": packing // 45}
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": dictionary_bytes, **literal}]
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    return _unfolded(unpacker, chain([first[4 + length :]], packed))
+
+
+def _unfolded(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: Iterator[bytes]) -> Iterator[bytes]:
+    for data in packed:
+        rest = data
+        while not unpacker.eof and (rest or not unpacker.needs_input):
+            try:
+                chunk = unpacker.decompress(rest, _CHUNK_BYTES)
+            except OSError as error:  # what bz2 says of bad data
+                raise damaged() from error
+            rest = b""
             yield chunk
 
 

@@ -9,6 +9,7 @@ import os
 import random
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -152,7 +153,38 @@ def encrypted_zip() -> bytes:
     return bytes(made)
 
 
+def zip_that_takes_memory() -> bytes:
+    """An LZMA member that wants a dictionary of 4 GB, which opening it would fill."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("a", b"x" * 10_000)
+    packed = bytearray(buffer.getvalue())
+    struct.pack_into("<L", packed, 30 + len("a") + 5, 0xFFFFFFFF)
+    return bytes(packed)
+
+
+def global_headers(count: int, size: int) -> bytes:
+    return b"".join(tarfile.TarInfo.create_pax_global_header({f"k{number}": "v" * size}) for number in range(count))
+
+
+def endless_sparse_map() -> bytes:
+    """A sparse file whose map goes on through block after block."""
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    block = b"00000000001\x0000000000001\x00" * 21 + b"\1" + bytes(7)
+    return gzip.compress(bytes(header) + block * 20_000, 1)
+
+
 HOSTILE |= {
+    "zip that takes memory": zip_that_takes_memory(),
+    "tar with headers for headers": global_headers(1000, 1) + tar_of(file("a")),
+    "tar with large headers for all": global_headers(2, 60_000) + tar_of(file("a")),
+    "tar with an endless map": endless_sparse_map(),
+    "tar with a far too long path": tar_of(link("/".join(["d" * 250] * 20), "x")),
     "zip lying about size": zip_lying_about_size(),
     "zip wrong checksum": zip_with_wrong_checksum(),
     "zip duplicate": zip_twice_the_same(),
@@ -197,6 +229,33 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "zip whose members overlap": overlapping_zip,
     "many empty files": lambda: gzip.compress(b"".join(_headers(500_001)) + bytes(1024), 1),
 }
+
+
+def test_a_member_is_unfolded_piece_by_piece(root: Root, folder: Path) -> None:
+    """`zipfile` would make all of it out of a few hundred bytes at once."""
+    size = 128 * MEBIBYTE
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as made:
+        made.writestr("zeros", bytes(size))
+    write_file(root, b"bomb", buffer.getvalue())
+    tracemalloc.start()
+    try:
+        decompress(root, b"bomb", b"out")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (folder / "out/zeros").stat().st_size == size
+    assert peak < 16 * MEBIBYTE
+
+
+def test_names_that_must_be_remembered_may_not_fill_memory(root: Root, folder: Path) -> None:
+    name = "/".join(["d" * 250] * 16)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    links = [packer.compress(tar_of(link(f"{number}/{name[:3900]}", name))[:-1024]) for number in range(9000)]
+    write_file(root, b"bomb", b"".join([*links, packer.compress(bytes(1024)), packer.flush()]))
+    with pytest.raises(Invalid, match="names"):
+        decompress(root, b"bomb", b"out")
+    assert os.listdir(folder) == ["bomb"]
 
 
 def _headers(count: int) -> list[bytes]:
