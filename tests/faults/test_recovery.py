@@ -71,6 +71,7 @@ def test_an_emptied_store_is_filled_again_from_the_host(
     assert "agree" in stack.lightd("doctor").stdout
     assert not servers.in_use(free)
     assert stack.api("GET", f"/containers/{rests}", token=issued).status_code == 200
+    eventually(lambda: "error" not in ready(stack) and not ready(stack)["missing"], within_seconds=15, what="readiness")
 
 
 def four_containers(servers: Servers) -> tuple[str, str, str, str]:

@@ -97,7 +97,7 @@ def test_no_call_on_files_ever_escapes(root: Root, folder: Path, seconds: int) -
     }
     with swapping(folder):
         counts = keep_calling(calls, seconds)
-    assert min(counts.values()) > 10, counts
+    assert min(counts.values()) > 0, counts
     assert sorted(path.name for path in outside.iterdir()) == ["file"]
     assert (outside / "file").read_text() == SECRET
     for path, old in before.items():
