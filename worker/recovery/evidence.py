@@ -27,7 +27,7 @@ def container_from(
     """A container's record. One that was being installed has failed; one whose process runs is running.
 
     `folder` holds its scripts, `copy` is the record that the host kept. The labels of a server made since then are
-    newer. Raises Invalid when the labels cannot be understood.
+    newer, and the limits that the engine tells are newer still. Raises Invalid when the labels cannot be understood.
     """
     source = server or install
     if copy is not None and (server is None or server.engine_id == copy.container_id):
@@ -47,7 +47,12 @@ def container_from(
 
 
 def _with_server(told: Container, server: EngineContainer) -> Container:
-    told = replace(told, container_id=server.engine_id, install_state=InstallState.READY)
+    told = replace(
+        told,
+        container_id=server.engine_id,
+        install_state=InstallState.READY,
+        spec=replace(told.spec, limits=replace(told.spec.limits, **server.limits)),
+    )
     if server.run != NEVER_RUN:
         told = replace(told, started_with=told.started_with or startup_digest(told.spec))
     if server.running:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fleet.errors import Conflict
 from fleet.models import Limits, PortBinding
@@ -68,7 +68,8 @@ class EngineContainer:
 
     `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. While it runs, `ended`
     is the end of the run before. `log_path` is the file on the host that its output is written to, '' before the first
-    run. `image_id` is what `image` meant when it was made.
+    run. `image_id` is what `image` meant when it was made. `limits` are those that it has now, by their names in
+    Limits; what the engine cannot tell is left out.
     """
 
     engine_id: str
@@ -85,6 +86,7 @@ class EngineContainer:
     ended: str = NEVER_RUN
     env: Mapping[str, str] = field(default_factory=dict)
     image_id: str = ""
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def container_id(self) -> str:

@@ -336,6 +336,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         ended=_nanoseconds(state["FinishedAt"]),
         env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [] if "=" in entry),
         image_id=found["Image"],
+        limits=docker_limits.limits_told(found["HostConfig"]),
     )
 
 

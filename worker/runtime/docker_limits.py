@@ -31,6 +31,22 @@ def limit_settings(limits: Limits, *, weight_supported: bool) -> dict[str, Any]:
     return settings
 
 
+def limits_told(settings: dict[str, Any]) -> dict[str, Any]:
+    """Limits by their names, from the part of a host config that limits; without those that this kernel cannot set."""
+    memory_bytes, memory_and_swap_bytes = int(settings.get("Memory") or 0), int(settings.get("MemorySwap") or 0)
+    limits: dict[str, Any] = {
+        "memory_bytes": memory_bytes,
+        "cpu": int(settings.get("NanoCpus") or 0) / 1e9,
+    }
+    if (pids := int(settings.get("PidsLimit") or 0)) > 0:
+        limits["pids"] = pids
+    if memory_bytes and memory_and_swap_bytes >= memory_bytes:
+        limits["swap_bytes"] = memory_and_swap_bytes - memory_bytes
+    if weight := int(settings.get("BlkioWeight") or 0):
+        limits["io_weight"] = None if weight == _USUAL_WEIGHT else weight
+    return limits
+
+
 def update(client: APIClient, engine_id: str, limits: Limits, *, weight_supported: bool) -> None:
     """Change the limits of a container; raises APIError, or Conflict when it uses more memory than that.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.images import full_name
@@ -114,6 +114,7 @@ class MemoryRuntime:
                 pid=0,
                 env=dict(plan.env),
                 image_id=_tagged(plan.image),
+                limits=asdict(plan.limits),
             )
             self._made[engine_id] = _Made(plan, seen, self.behaviours.get(plan.name, Behaviour()))
             return engine_id
@@ -163,6 +164,7 @@ class MemoryRuntime:
             if made.seen.running and 0 < limits.memory_bytes < made.behaviour.memory_bytes:
                 raise Conflict("The container uses more memory than that now.", code="below_use")
             made.plan = replace(made.plan, limits=limits)
+            made.seen = replace(made.seen, limits=asdict(limits))
 
     def usage(self, name: str) -> Usage | None:
         """What a container uses; None when it does not run."""
@@ -171,12 +173,6 @@ class MemoryRuntime:
             if made is None or not made.seen.running:
                 return None
             return Usage(made.behaviour.memory_bytes, 0, pids=1)
-
-    def limits(self, name: str) -> Limits | None:
-        """The limits that a container has (for tests)."""
-        with self._changed:
-            made = self._find(name)
-            return made.plan.limits if made else None
 
     def inspect(self, name: str) -> EngineContainer | None:
         """One container by name or engine id; None when there is none."""

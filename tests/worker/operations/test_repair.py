@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -174,7 +174,7 @@ def test_a_running_container_gets_the_limits_of_its_record(site: Site) -> None:
     site.runtime.update(before.container_id or "", Limits(1, 1.0, 1))
     told = "The container in the engine had other limits than the record; they are as recorded now."
     assert repair(site) == ([told], [])
-    assert site.runtime.limits(server_name("a")) == before.spec.limits
+    assert in_engine(site).limits == asdict(before.spec.limits)
     assert site.container("a").run == before.run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -29,7 +29,8 @@ def ask(site: Site, **limits: Any) -> Job:
 def agreed(site: Site) -> Limits:
     """The limits, which must be the same in engine and record."""
     limits = site.container("a").spec.limits
-    assert site.runtime.limits(server_name("a")) == limits
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.limits == asdict(limits)
     return limits
 
 

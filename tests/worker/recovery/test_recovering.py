@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.models import Container
 from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.jobs import new_job
 from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.ports import PortRepository
 from fleet.repositories.recovery import RecoveryRepository
@@ -100,6 +101,29 @@ def test_a_container_at_rest_comes_back_with_the_end_of_its_last_run(emptied: Em
     emptied.lose(keep_copies=keep_copies)
     assert emptied.recover() == []
     assert emptied.record("a") == before
+
+
+@pytest.mark.parametrize("keep_copies", [False, True])
+def test_limits_that_were_changed_meanwhile_are_those_that_the_engine_has(emptied: Emptied, keep_copies: bool) -> None:
+    site = emptied.site
+    before = site.running("a")
+    if keep_copies:
+        SecondCopy(emptied.settings).keep(site.host.containers.of_node(NODE))
+    limits = replace(before.spec.limits, pids=before.spec.limits.pids + 1, memory_bytes=2**26, swap_bytes=2**20)
+    job = new_job("resources", NODE, "quick", internal_id="a", arguments=asdict(limits))
+    site.host.containers.open_limits_job(job)
+    assert site.run(job).state == "done"
+    emptied.lose()
+    assert emptied.recover() == []
+    assert site.container("a").spec.limits == limits
+
+
+def test_what_the_engine_cannot_tell_of_limits_is_as_it_was_told(emptied: Emptied, tmp_path: Path) -> None:
+    before = emptied.site.running("a")
+    server = emptied.site.runtime.inspect(server_name("a"))
+    assert server is not None
+    told = container_from(NODE, tmp_path, replace(server, limits={"pids": 7}), None, before)
+    assert told.spec.limits == replace(before.spec.limits, pids=7)
 
 
 @pytest.mark.parametrize("keep_copies", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -243,6 +243,9 @@ def test_limits_can_be_changed_again_and_again(bench: Bench, runs: bool) -> None
         limits = Limits(memory_mb * MB, cpu=0.25, pids=20, swap_bytes=swap_mb * MB, io_weight=200)
         bench.runtime.update(engine_id, limits)
         bench.runtime.update(engine_id, limits)
+        told = bench.runtime.inspect(engine_id)
+        assert told is not None and dict(told.limits).items() <= asdict(limits).items()
+        assert {"memory_bytes", "cpu", "pids"} <= told.limits.keys()
     found = bench.runtime.inspect(engine_id)
     assert found is not None and found.running is runs
     with pytest.raises(NotFound):
