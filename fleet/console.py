@@ -20,7 +20,7 @@ class Append:
     """Output read from one engine container, from `before` to `after` in its log (opaque positions).
 
     With `left_out` the data is not written; so many lines are only counted, and told before what comes next, or
-    when an item without data and without count asks for it.
+    when an item without data and without count asks for it. `lost` is told before the data: see `lost_notice`.
     """
 
     container_id: str
@@ -29,19 +29,26 @@ class Append:
     after: str
     data: bytes
     left_out: bool = False
+    lost: str = ""
 
 
 class Output(NamedTuple):
-    """One message of a console. With `left_out` it has no data: so many lines were printed here and not kept."""
+    """One message of a console, or a notice in its place: so many lines were `left_out`, or what is `lost`."""
 
     seq: int
     data: str
     left_out: int = 0
+    lost: str = ""
+
+    @property
+    def notice(self) -> str:
+        """What is missing here, without a full stop; empty for output."""
+        return left_out_notice(self.left_out) if self.left_out else self.lost
 
     @property
     def text(self) -> str:
         """As it stands among other lines."""
-        return f"[{left_out_notice(self.left_out)}]\n" if self.left_out else self.data
+        return f"[{self.notice}]\n" if self.notice else self.data
 
 
 class Console:
@@ -123,6 +130,8 @@ def decode_message(payload: bytes) -> Output:
     head, _, data = payload.partition(b"\n")
     if head.endswith(b"+"):
         return Output(int(head[:-1]), "", int(data))
+    if head.endswith(b"!"):
+        return Output(int(head[:-1]), "", lost=data.decode())
     return Output(int(head), data.decode("utf-8", "replace"))
 
 
@@ -131,11 +140,21 @@ def left_out_notice(lines: int) -> str:
     return f"{lines} lines were left out: more is printed per second than this console takes"
 
 
+def lost_notice(after: str, before: str) -> str:
+    """The sentence for what the host no longer had when it could be read, between two stamps of lines that it has.
+
+    Without `after` nothing was read yet: then nobody knows whether anything came before the oldest line there is.
+    """
+    if not after:
+        return f"Console output printed before {before} may be lost: the host's log reaches back no further"
+    return f"Console output printed after {after} and before {before} is lost: the host's log reaches back no further"
+
+
 def append_arguments(item: Append, history_bytes: int) -> list[str | bytes | int]:
     """ARGV of the append script."""
     channel = console_channel(item.container_id)
     data, left_out = (b"", str(item.data.count(b"\n"))) if item.left_out else (item.data, "")
-    return [channel, item.source, item.before, item.after, history_bytes, data, left_out]
+    return [channel, item.source, item.before, item.after, history_bytes, data, left_out, item.lost]
 
 
 def _keys(container_id: str) -> list[str]:
@@ -150,4 +169,6 @@ def _message(entry: tuple[bytes, dict[bytes, Any]]) -> Output:
     seq, fields = int(entry[0].partition(b"-")[0]), entry[1]
     if b"n" in fields:
         return Output(seq, "", int(fields[b"n"]))
+    if b"l" in fields:
+        return Output(seq, "", lost=fields[b"l"].decode())
     return Output(seq, fields[b"d"].decode("utf-8", "replace"))

@@ -12,7 +12,7 @@ from typing import Protocol
 from app.sockets.notice import START, Notice, Place
 from app.sockets.state import state_message
 from fleet import messages
-from fleet.console import Console, Output, decode_message, left_out_notice
+from fleet.console import Console, Output, decode_message
 from fleet.keys import console_channel, feed_channel, stats_channel
 from fleet.repositories.containers import ContainerRepository
 from fleet.stats import StatsStore
@@ -174,8 +174,8 @@ def _entry_id(place: Place) -> str:
 
 def _output(output: Output) -> Notice:
     place = (output.seq, 0)
-    if output.left_out:
-        return Notice(place, messages.daemon(f"{left_out_notice(output.left_out)}.", output.seq))
+    if output.notice:
+        return Notice(place, messages.daemon(f"{output.notice}.", output.seq))
     return Notice(place, messages.console(output.data, output.seq), output.data)
 
 

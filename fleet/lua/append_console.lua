@@ -1,6 +1,6 @@
 -- Stream store. Append output to a container's console exactly once and publish it, or count what is left out.
 -- KEYS: console stream, console position, mark of a deleted engine container. ARGV: channel, source (engine container), position before, position
--- after, bytes kept at most, data, lines left out instead of it ('' for none).
+-- after, bytes kept at most, data, lines left out instead of it ('' for none), what is lost before it ('' for nothing).
 -- Invariant: data and position change together, and only on top of the position the reader started from; so a
 -- reader that was replaced, or that repeats itself after a lost answer, adds nothing.
 -- Lines left out are counted up until something is written again, or until a call without data and count asks for
@@ -14,12 +14,14 @@ if position ~= ARGV[3] and position ~= '' then return {'', position} end
 -- The reader has sent more than this store knows of: it was emptied in between.
 if position == '' and ARGV[3] ~= '' then redis.call('HSET', KEYS[2], 'torn', '1') end
 redis.call('HSET', KEYS[2], source, ARGV[4])
-if ARGV[7] ~= '' then
-  if ARGV[7] ~= '0' then redis.call('HINCRBY', KEYS[2], 'left_out', ARGV[7]) end
-  return {'', ARGV[4]}
+local function count_left_out()
+  if ARGV[7] ~= '' and ARGV[7] ~= '0' then redis.call('HINCRBY', KEYS[2], 'left_out', ARGV[7]) end
 end
 local left_out = redis.call('HGET', KEYS[2], 'left_out')
-if ARGV[6] == '' and not left_out then return {'', ARGV[4]} end
+if ARGV[8] == '' and (ARGV[7] ~= '' or (ARGV[6] == '' and not left_out)) then
+  count_left_out()
+  return {'', ARGV[4]}
+end
 
 local seq = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
 if seq == 0 then
@@ -38,6 +40,8 @@ if left_out then
   add('n', left_out, '+')
   redis.call('HDEL', KEYS[2], 'left_out')
 end
+if ARGV[8] ~= '' then add('l', ARGV[8], '!') end
+count_left_out()
 if ARGV[6] ~= '' then add('d', ARGV[6], '') end
 while bytes > tonumber(ARGV[5]) do
   local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

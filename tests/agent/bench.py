@@ -225,7 +225,7 @@ class Bench:
 
     def output(self, name: str) -> bytes:
         """Everything on a container's console."""
-        return "".join(data for _, data, _ in self.console.since(self.id_of(name), 0)).encode()
+        return "".join(output.data for output in self.console.since(self.id_of(name), 0)).encode()
 
     def feed(self, name: str) -> list[str]:
         """What watchers were told, as the `data` of each message."""

@@ -36,7 +36,7 @@ class Listener:
         while not self._closing.is_set():
             message = self._subscription.get_message(timeout=0.2)
             if message and message["type"] == "message":
-                seq, data, _ = decode_message(message["data"])
+                seq, data, *_ = decode_message(message["data"])
                 self.heard.append((time.time(), seq, data))
 
     def __enter__(self) -> Listener:

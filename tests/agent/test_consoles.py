@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from pathlib import Path
 
+import docker
+import pytest
+from docker.models.images import Image
+
+from fleet.console import lost_notice
 from fleet.lifecycle import Action, State
-from tests.agent.bench import Bench
+from fleet.store import Client
+from tests.agent.bench import Bench, new_settings
 from tests.agent.listener import Listener
 from tests.support.deadline import eventually
 
@@ -25,6 +32,49 @@ def test_a_line_printed_by_a_container_is_on_its_console(bench: Bench) -> None:
     bench.await_agent()
     bench.do("one", Action.START)
     eventually(lambda: bench.output("one") == b"hello\n", within_seconds=5, what="the line")
+
+
+@pytest.fixture
+def brief(
+    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, tmp_path: Path
+) -> Iterator[Bench]:
+    """A host whose engine keeps three times 1 MB of each container's log."""
+    made = Bench(engine, new_settings(tmp_path, store_url, log_mb=1))
+    try:
+        made.runtime.ensure_network(made.settings.network)
+        yield made
+    finally:
+        made.close()
+        print(made.log_text())
+
+
+def _logged(bench: Bench, name: str) -> list[tuple[str, int]]:
+    """The numbers that the engine has in a container's log now, each with its stamp."""
+    text = bench.engine.containers.get(bench.engine_name(name)).logs(timestamps=True).decode()
+    words = [line.split() for line in text.splitlines()]
+    return [(f"{stamp.rstrip('Z').rstrip('0')}Z", int(number)) for stamp, number in words]
+
+
+def test_what_the_log_lost_while_the_agent_was_dead_is_named_by_the_lines_around_it(brief: Bench) -> None:
+    """The span is the engine's own: the stamps of the last line that was read and of the first one that is left."""
+    brief.install("flood", "seq 1 100; until [ -e /tmp/go ]; do usleep 50000; done; seq 101 60000; sleep 600")
+    brief.start_agent()
+    brief.await_agent()
+    brief.do("flood", Action.START)
+    eventually(lambda: brief.output("flood") == _numbers(1, 100), within_seconds=10, what="the first lines")
+    last_read = _logged(brief, "flood")[-1]
+    brief.kill_agent()
+    brief.engine.containers.get(brief.engine_name("flood")).exec_run(["touch", "/tmp/go"])
+    eventually(lambda: _logged(brief, "flood")[-1][1] == 60_000, within_seconds=20, what="the end of the flood")
+    left = _logged(brief, "flood")
+    brief.start_agent()
+    brief.await_agent()
+    expected = _numbers(1, 100) + _numbers(left[0][1], 60_000)
+    eventually(lambda: len(brief.output("flood")) >= len(expected), within_seconds=20, what="what is left")
+    told = [output.notice for output in brief.console.since(brief.id_of("flood"), 0) if output.notice]
+    assert brief.output("flood") == expected
+    assert left[0][1] > 101
+    assert told == [lost_notice(last_read[0], left[0][0])]
 
 
 def test_every_line_comes_once_though_the_agent_is_killed_again_and_again(bench: Bench) -> None:

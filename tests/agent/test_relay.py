@@ -62,7 +62,7 @@ def console(store: Client, settings: Settings) -> Iterator[Console]:
 
 
 def _output(console: Console, name: str) -> str:
-    return "".join(data for _, data, _ in console.since(name, 0))
+    return "".join(output.data for output in console.since(name, 0))
 
 
 def test_everything_is_passed_on_until_the_process_ends(console: Console, settings: Settings, start: Start) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from fleet.console import Append, Console, Output
+from fleet.console import Append, Console, Output, lost_notice
 from fleet.store import Client
 from tests.agent.test_reading_logs import LogWriter
 from worker.console.throttle import Throttle
@@ -118,6 +118,19 @@ def test_a_notice_stands_before_what_follows_it(console: Console) -> None:
         ]
     )
     assert [(output.data, output.left_out) for output in _shown(console)] == [("shown\n", 0), ("", 3), ("again\n", 0)]
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_what_is_lost_is_told_once_before_what_comes_after_it(console: Console, left_out: bool) -> None:
+    lost = lost_notice("a", "b")
+    after_loss = Append("c", "e", "p2", "p3", b"after\n", left_out, lost)
+    console.append([Append("c", "e", "", "p1", b"shown\n"), Append("c", "e", "p1", "p2", b"x\n", left_out=True)])
+    console.append([after_loss])
+    console.append([after_loss, Append("c", "e", "p3", "p3", b"")])
+    told = ["shown\n", "1 lines were", lost, "1 lines were" if left_out else "after\n"]
+    assert [
+        output.data or output.notice[: len(text)] for output, text in zip(_shown(console), told, strict=True)
+    ] == told
 
 
 def test_asking_for_a_notice_that_nobody_needs_adds_nothing(console: Console) -> None:

@@ -19,7 +19,7 @@ def test_a_repeated_append_adds_nothing(console: Console) -> None:
     (first,) = console.append([piece])
     assert first[0] is not None
     assert console.append([piece]) == [(None, "p1")]
-    assert [data for _, data, _ in console.since("a", 0)] == ["hello\nworld\n"]
+    assert [output.data for output in console.since("a", 0)] == ["hello\nworld\n"]
 
 
 def test_a_replaced_reader_adds_nothing_and_learns_the_position(console: Console) -> None:
@@ -33,10 +33,10 @@ def test_numbers_rise_by_one_and_outlive_the_history(console: Console) -> None:
     for number in range(50):
         console.append([Append("a", "e1", position, f"p{number}", b"x" * 99 + b"\n")])
         position = f"p{number}"
-    kept = [seq for seq, _, _ in console.since("a", 0)]
+    kept = [output.seq for output in console.since("a", 0)]
     assert kept == list(range(kept[0], kept[0] + 10))
     assert console.reach("a") == (kept[0], kept[-1])
-    assert [seq for seq, _, _ in console.since("a", kept[4])] == kept[5:]
+    assert [output.seq for output in console.since("a", kept[4])] == kept[5:]
 
 
 def test_the_tail_counts_lines_not_messages(console: Console) -> None:

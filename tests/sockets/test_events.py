@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fleet import messages
@@ -122,19 +124,28 @@ def test_a_gap_is_named_exactly(api: Api, name: str) -> None:
         assert [seq for seq, _ in outputs(socket)] == list(range(oldest, seqs[-1] + 2))
 
 
-def test_lines_left_out_are_told_at_their_place_live_and_again(api: Api, name: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ({"data": b"a\nb\nc\n", "left_out": True}, "3 lines were left out"),
+        ({"data": b"", "lost": "Lost for ever"}, "Lost for ever."),
+    ],
+)
+def test_what_is_missing_is_told_at_its_place_live_and_again(
+    api: Api, name: str, missing: dict[str, Any], told: str
+) -> None:
     before = api.print(name, "one")
     with api.socket(name) as live:
         live.wait_for(lambda _: True)
         at = api.console.position(name, "engine")
-        api.console.append([Append(name, "engine", at, "x", b"a\nb\nc\n", left_out=True)])
+        api.console.append([Append(name, "engine", at, "x", **missing)])
         api.print(name, "two")
         live.wait_for_console("two")
         with api.socket(name, since=before) as later:
             later.wait_for_console("two")
         for events in (live, later):
-            told = [(event["event"], event["data"].split(":")[0]) for event in events.events[-2:]]
-            assert told == [("daemon_message", "3 lines were left out"), ("console", "two\n")]
+            last = [(event["event"], event["data"].split(":")[0]) for event in events.events[-2:]]
+            assert last == [("daemon_message", told), ("console", "two\n")]
             assert events.events[-2]["seq"] == before + 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from fleet import messages
 from fleet.console import Console
 from fleet.models import Job
 from fleet.orders import Orders
@@ -20,7 +19,7 @@ from storage.volumes import Volumes
 from worker.agent.alignment import Alignment
 from worker.agent.consoles import Consoles
 from worker.agent.disk_guard import DiskGuard
-from worker.agent.duty import OUTAGES, keep_doing
+from worker.agent.duty import keep_doing
 from worker.agent.events import EngineEvent, EngineEvents
 from worker.agent.exits import Exits
 from worker.agent.heartbeat import ANNOUNCE_SECONDS, BEAT_SECONDS, Heartbeat
@@ -49,7 +48,6 @@ _COPY_SECONDS = 10.0
 _TERMINAL_SECONDS = 10.0
 _RESTART_SECONDS = 0.5
 _IMAGE_SECONDS = 300.0
-_GAP = messages.daemon("Some output is missing: it was written faster than it could be read.")
 
 
 class Agent:
@@ -75,7 +73,7 @@ class Agent:
         self._store = store = known_store_of(settings, runtime, self._containers, volumes, nodes)
 
         console = Console(stores.stream_bytes, settings.console_history_kb)
-        self.consoles = Consoles(console, self._tell_gap, settings.console_lines_per_second)
+        self.consoles = Consoles(console, settings.console_lines_per_second)
         self.starts = Starts(self._containers)
         self.inputs = Inputs(settings, runtime, orders, self._containers)
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
@@ -152,9 +150,3 @@ class Agent:
             self.starts.forget(event.engine_id)
         elif self._store.is_known():
             self._alignment.look(event.container_id, event.engine_id)
-
-    def _tell_gap(self, container_id: str) -> None:
-        try:
-            self._containers.tell(container_id, _GAP)
-        except OUTAGES:
-            return

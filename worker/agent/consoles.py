@@ -11,7 +11,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,10 +53,9 @@ class _Followed:
 class Consoles:
     """Follows logs. All methods may be called from any thread; `run` is the thread's own."""
 
-    def __init__(self, console: Console, on_gap: Callable[[str], None], lines_per_second: int = 0) -> None:
+    def __init__(self, console: Console, lines_per_second: int = 0) -> None:
         self._console = console
         self._lines_per_second = lines_per_second
-        self._on_gap = on_gap
         self._watch = FolderWatch()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
@@ -172,8 +171,6 @@ class Consoles:
                 log.error("a container's log cannot be read", container=followed.container_id, reason=str(error))
             self._drop(followed, although_written=True)
             return []
-        if transfer.take_gap():
-            self._on_gap(followed.container_id)
         if batch:
             followed.written = True
         elif ended:

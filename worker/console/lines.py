@@ -35,6 +35,11 @@ class Lines:
         self._open_bytes = 0
         self._inside = start.inside
 
+    @property
+    def stamp(self) -> str:
+        """The stamp of the newest entry, '' before the first."""
+        return self._last.stamp
+
     def add(self, entries: Iterable[Entry]) -> Iterator[Message]:
         """The messages that are complete with these entries."""
         for stamp, data in entries:

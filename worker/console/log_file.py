@@ -15,11 +15,14 @@ from fleet.errors import EngineUnavailable
 from worker.console.entries import Entry, read_entries, stamp_in_file
 from worker.console.position import Position, nanoseconds
 
+KEPT_FILES = 3
+"""How many files of a container's log the engine is told to keep."""
+
 _ROTATED = 9
 
 
 class LogFile:
-    """A cursor in a container's log. `gap` is set when output was rotated away before it was read."""
+    """A cursor in a container's log. `gap` is set when, before what was read last, output was rotated away unread."""
 
     def __init__(self, path: Path, start: Position) -> None:
         self.path = path
@@ -113,6 +116,7 @@ class LogFile:
         if not files:
             return False
         self._fd, self._offset = files[-1][0], 0
+        self.gap = self.gap or (self._passed_nanoseconds < 0 and len(files) >= KEPT_FILES)
         _close_but(self._fd, files)
         return True
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from fleet.console import Append
+from fleet.console import Append, lost_notice
 from worker.console.lines import Lines, Message
 from worker.console.log_file import LogFile
 from worker.console.position import read_position
@@ -37,6 +37,8 @@ class Transfer:
         """
         while not self._unsettled:
             entries = self._log.read(max_bytes)
+            if entries and self._log.gap:
+                self._tell_gap(entries[0].stamp)
             self._add(self._lines.add(entries))
             if not entries:
                 self._add(self._lines.end() if ended else ())
@@ -53,11 +55,6 @@ class Transfer:
             self._log.close()
             self._stand_at(position)
 
-    def take_gap(self) -> bool:
-        """Whether output was lost since the last call, because it was rotated away before it could be read."""
-        gap, self._log.gap = self._log.gap, False
-        return gap
-
     def close(self) -> None:
         """Give the log's files back."""
         self._log.close()
@@ -67,13 +64,21 @@ class Transfer:
         start = read_position(position)
         self._log = LogFile(self._path, start)
         self._lines = Lines(start)
+        self._lost = ""
         self.owes_notice = self._is_throttled  # an earlier reader may have left something out
+
+    def _tell_gap(self, before: str) -> None:
+        """Output was rotated away before it could be read: say so before what comes next."""
+        after = self._lines.stamp
+        self._add(self._lines.end())
+        self._log.gap, self._lost = False, lost_notice(after, before)
 
     def _add(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self._append(message.data, str(message.after), left_out=not self._throttle.admits(message.data))
 
     def _append(self, data: bytes, after: str, *, left_out: bool = False) -> None:
-        self._unsettled.append(Append(self.container_id, self.engine_id, self._position, after, data, left_out))
-        self._position = after
+        item = Append(self.container_id, self.engine_id, self._position, after, data, left_out, self._lost)
+        self._unsettled.append(item)
+        self._position, self._lost = after, ""
         self.owes_notice = left_out

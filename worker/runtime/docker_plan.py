@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fleet.images import full_name, is_image_id
+from worker.console.log_file import KEPT_FILES
 from worker.runtime.base import ContainerPlan
 from worker.runtime.docker_limits import limit_settings
 
 HOME = "/home/container"
 DATA = "/app/data"
-_LOG_FILES = 3
 _MB = 1024 * 1024
 _WHOLE_ID = len("sha256:") + 64
 _WEIGHT_FILES = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
@@ -75,7 +75,7 @@ def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_suppo
 
 
 def _log_config(log_mb: int) -> dict[str, Any]:
-    return {"Type": "json-file", "Config": {"max-size": f"{log_mb}m", "max-file": str(_LOG_FILES)}}
+    return {"Type": "json-file", "Config": {"max-size": f"{log_mb}m", "max-file": str(KEPT_FILES)}}
 
 
 def _mounts(plan: ContainerPlan) -> list[dict[str, Any]]:
