@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def container_from(
     """A container's record. One that was being installed has failed; one whose process runs is running.
 
     `folder` holds its scripts, `copy` is the record that the host kept. The labels of a server made since then are
-    newer, and the limits that the engine tells are newer still. Raises Invalid when the labels cannot be understood.
+    newer; its ports and limits are those that the engine has. Raises Invalid when the labels cannot be understood.
     """
     source = server or install
     if copy is not None and (server is None or server.engine_id == copy.container_id):
@@ -51,6 +52,7 @@ def _with_server(told: Container, server: EngineContainer) -> Container:
         told,
         container_id=server.engine_id,
         install_state=InstallState.READY,
+        ports=_ports(server),  # the record names the old ones until a rebinding is over
         spec=replace(told.spec, limits=replace(told.spec.limits, **server.limits)),
     )
     if server.run != NEVER_RUN:
@@ -82,14 +84,14 @@ def _failed(told: Container, reason: str | None) -> Container:
 
 
 def _from_labels(node: str, folder: Path, found: EngineContainer) -> Container:
-    try:
-        facts: dict[str, Any] = json.loads(found.labels[LABEL_SPEC])
+    facts = _facts(found)
+    with _understood(found):
         return Container(
             internal_id=found.container_id,
             node=node,
             volume_id=facts["volume_id"],
             spec=_spec(facts["spec"], found.env, read_install(folder)),
-            ports=tuple(PortBinding(**port) for port in facts["ports"]),
+            ports=_ports(found),
             state=State.READY,
             install_state=InstallState.READY,
             container_id=found.engine_id,
@@ -98,6 +100,22 @@ def _from_labels(node: str, folder: Path, found: EngineContainer) -> Container:
             updated_at=facts["created_at"],
             own_image=full_name(found.image) == full_name(private_image(found.container_id)),
         )
+
+
+def _ports(found: EngineContainer) -> tuple[PortBinding, ...]:
+    with _understood(found):
+        return tuple(PortBinding(**port) for port in _facts(found)["ports"])
+
+
+def _facts(found: EngineContainer) -> dict[str, Any]:
+    with _understood(found):
+        return dict(json.loads(found.labels[LABEL_SPEC]))
+
+
+@contextmanager
+def _understood(found: EngineContainer) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, ValueError, TypeError) as error:
         raise Invalid(f"The labels of engine container {found.name} cannot be understood ({error!r}).") from error
 
