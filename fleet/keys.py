@@ -35,6 +35,8 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | token | hash | one issued token, found by the SHA-256 of its secret, until its expiry | token repository |
 | token_digest | string | token id to SHA-256 of its secret, until its expiry | token repository |
 | tokens | zset | ids of issued tokens by expiry | token repository |
+| sockets | hash | an API process's open WebSockets: `all`, `container:<id>`, `token:<digest>`; 10 s | count_socket |
+| socket_processes | set | API processes that have open WebSockets | count_socket |
 | idempotency | hash | a call under an `Idempotency-Key`: hash, job and answer, 24 h | idempotency scripts, tie_job |
 | failed_logins | string | count of failed logins from an address, 60 s from the first on | Logins |
 | known_login | string | a token was good at an address, 1 h | Logins |
@@ -90,6 +92,8 @@ _PARAMETERS = {
     "tokens": (),
     "failed_logins": ("address",),
     "known_login": ("address", "digest"),
+    "sockets": ("process",),
+    "socket_processes": (),
     "idempotency": ("name",),
     "idempotency_lease": ("name",),
     "console": ("id",),

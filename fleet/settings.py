@@ -197,12 +197,14 @@ class Settings:
         30,
         "How long WebSockets outlive a store that cannot be reached; then they are closed with 4503.",
     )
-    socket_limit: int = _setting("LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections one API process takes.")
+    socket_limit: int = _setting(
+        "LIGHTD_SOCKET_LIMIT", 10000, "WebSocket connections that all API processes take together."
+    )
     sockets_per_container: int = _setting(
-        "LIGHTD_SOCKETS_PER_CONTAINER", 5000, "WebSocket connections one API process takes for one container."
+        "LIGHTD_SOCKETS_PER_CONTAINER", 5000, "WebSocket connections that all API processes take for one container."
     )
     sockets_per_token: int = _setting(
-        "LIGHTD_SOCKETS_PER_TOKEN", 5000, "WebSocket connections one API process takes from one token."
+        "LIGHTD_SOCKETS_PER_TOKEN", 5000, "WebSocket connections that all API processes take from one token."
     )
     socket_subscriptions: int = _setting(
         "LIGHTD_SOCKET_SUBSCRIPTIONS", 1000, "Containers that one WebSocket of many may follow."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from flask import Blueprint, Flask, Response, g, request
@@ -18,12 +19,14 @@ from app.sockets.live import Live
 from app.sockets.origin import require_origin
 from app.sockets.outbox import Outbox
 from app.sockets.permissions import require_watching
+from app.sockets.places import Place, Places, SocketLimits
 from app.sockets.reading import server_options
-from app.sockets.registry import Registry, SocketLimits
+from app.sockets.registry import Registry
 from app.sockets.roster import Roster
 from app.sockets.session import Session
 from app.sockets.sources import ConsoleSource, FeedSource, StatsSource
 from app.sockets.sweeper import Sweeper
+from fleet.repositories.sockets import SocketCounts
 
 _EXTENSION = "lightd.sockets"
 _SOCKET = "gunicorn.socket"
@@ -39,9 +42,11 @@ def init_sockets(app: Flask) -> None:
     feeds = Hub(FeedSource(shared.containers), settings.store_address, flusher, on_removed=consoles.restart)
     stats = Hub(StatsSource(shared.stats, shared.containers), settings.stream_address, flusher)
     limits = SocketLimits(settings.socket_limit, settings.sockets_per_container, settings.sockets_per_token)
-    live = Live(shared, Registry(limits), feeds, consoles, stats, Roster(shared.containers.names))
+    places = Places(SocketCounts(shared.stores.record, secrets.token_hex(8)), limits)
+    live = Live(shared, Registry(), places, feeds, consoles, stats, Roster(shared.containers.names))
     sweeper = Sweeper(
         live.registry,
+        places,
         shared.tokens,
         lambda: max(feeds.silent_seconds(), consoles.silent_seconds()),
         settings.socket_store_seconds,
@@ -57,6 +62,7 @@ def leave(app: Flask) -> None:
     """Close all sockets of this process with 1001 and take no more: it is about to end."""
     live: Live = app.extensions[_EXTENSION]
     live.registry.leave()
+    live.places.leave()
 
 
 def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
@@ -69,25 +75,32 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
         require_origin(settings.socket_origins, settings.trusted_proxies)
         g.wish = wish_of_handshake()
         g.address = current_address()
-        live.registry.check_room(container_id)
+        live.places.check_room(container_id)
         # Last, since it may use up a token.
         g.principal = principal_of_handshake()
         if g.principal is not None:
             require_watching(g.principal, container_id)
-            live.registry.check_token(g.principal)
+        g.place = live.places.take(container_id, g.principal)
         _prepare(request.environ, flusher, settings.socket_backlog_bytes)
+
+    @blueprint.teardown_request
+    def give_place_back(_error: BaseException | None) -> None:
+        """For a handshake that became no socket; a session has done it by now."""
+        place: Place | None = g.pop("place", None)
+        if place is not None:
+            place.give_back()
 
     @sock.route("/ws", bp=blueprint)
     @public  # before_upgrade checks its caller
     def watch_containers(socket: Any) -> None:
         sweeper.begin()
-        Session(live, socket, None, g.wish, g.principal, g.address).run()
+        Session(live, socket, None, g.wish, g.principal, g.place, g.address).run()
 
     @sock.route("/ws/<internal_id>", bp=blueprint)
     @public  # before_upgrade checks its caller
     def watch_container(socket: Any, internal_id: str) -> None:
         sweeper.begin()
-        Session(live, socket, internal_id, g.wish, g.principal, g.address).run()
+        Session(live, socket, internal_id, g.wish, g.principal, g.place, g.address).run()
 
     return blueprint
 

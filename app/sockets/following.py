@@ -16,7 +16,7 @@ from app.sockets.outbox import Gone
 from app.sockets.permissions import OUT
 from app.sockets.sources import feed_place
 from app.sockets.state import not_found_message, state_message
-from app.sockets.watch import NewestOnly, OneOfMany, Subscription, Watch
+from app.sockets.watch import NewestOfMany, NewestOnly, OneOfMany, Subscription, Watch
 from fleet.repositories.tokens import Principal
 
 _log = structlog.get_logger()
@@ -133,7 +133,7 @@ class Following:
     def _stats_subscription(self) -> Subscription:
         if self._wish.server is None:
             return NewestOnly(self._client.outbox, START)
-        return self._subscription(START, None)
+        return NewestOfMany(self._client.outbox, START, self._wish.server, None)
 
     def _tell(self, message: str) -> None:
         """Say what is in no stream, as the feed would."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.services import Services
 from app.sockets.hub import Hub
+from app.sockets.places import Places
 from app.sockets.registry import Registry
 from app.sockets.roster import Roster
 
@@ -16,6 +17,7 @@ class Live:
 
     services: Services
     registry: Registry
+    places: Places
     feeds: Hub
     consoles: Hub
     stats: Hub

@@ -55,7 +55,7 @@ class Outbox:
         self._limit_bytes = limit_bytes
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._newest: bytes | None = None
+        self._newest: dict[str, bytes] = {}
         self._due = False
         self._sealed = False
         self._broken = False
@@ -96,12 +96,12 @@ class Outbox:
             return
         self._append(data)
 
-    def put_newest(self, data: bytes) -> None:
-        """Queue a frame that makes the one before it of this kind worthless: a slow peer gets the last of them only."""
+    def put_newest(self, data: bytes, about: str = "") -> None:
+        """Queue a frame that makes the one before it about the same worthless: a slow peer gets the last of each."""
         if self._writer is None:
             self.put(data)
-        else:
-            self._newest = data
+        elif not self._sealed:
+            self._newest[about] = data
 
     def seal(self, *last: bytes, drop_waiting: bool = False) -> None:
         """Queue the last frames; then the sending side closes. `drop_waiting` forgets frames not yet begun."""
@@ -199,10 +199,11 @@ class Outbox:
 
     def _append_newest(self) -> bool:
         """Queue what was held back for a slow peer, if anything was."""
-        frame, self._newest = self._newest, None
-        if frame is None or self._sealed:
+        frames, self._newest = self._newest, {}
+        if not frames or self._sealed:
             return False
-        self._append(frame)
+        for frame in frames.values():
+            self._append(frame)
         return True
 
     def _send_some(self, data: memoryview) -> int:

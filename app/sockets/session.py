@@ -16,6 +16,7 @@ from app.sockets.many import ManyContainers
 from app.sockets.one import OneContainer
 from app.sockets.outbox import Outbox
 from app.sockets.permissions import require_watching
+from app.sockets.places import Place
 from app.sockets.rate import RateLimit
 from app.sockets.requests import Request, parse
 from fleet.errors import Forbidden, Invalid, LightdError, TooMany
@@ -31,16 +32,24 @@ _LINGER_SECONDS = 1
 class Session:
     """One socket, of one container or, without `container_id`, of many.
 
-    `socket` is simple-websocket's, made with `reading.server_options`; `address` is its client's.
+    `socket` is simple-websocket's, made with `reading.server_options`; `address` is its client's, `place` was taken.
     """
 
     def __init__(
-        self, live: Live, socket: Any, container_id: str | None, wish: Wish, principal: Principal | None, address: str
+        self,
+        live: Live,
+        socket: Any,
+        container_id: str | None,
+        wish: Wish,
+        principal: Principal | None,
+        place: Place,
+        address: str,
     ) -> None:
         self._live = live
         self._container_id = container_id
         self._socket = socket
         self._wish = wish
+        self._place = place
         self._address = address
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, container_id, principal, time.monotonic())
@@ -104,14 +113,14 @@ class Session:
     def _admit(self, principal: Principal) -> None:
         try:
             require_watching(principal, self._container_id)
-            self._live.registry.check_token(principal)
+            self._live.places.take_for_token(self._place, principal)
         except Forbidden as error:
             self._client.close(FORBIDDEN, error.message)
             return
         except TooMany as error:
             self._client.close(TRY_AGAIN, error.message)
             return
-        self._live.registry.authenticated(self._client, principal)
+        self._client.principal = principal
         self._begin(principal)
 
     def _refuse(self, reason: str) -> None:
@@ -132,11 +141,12 @@ class Session:
 
     def _end(self) -> None:
         """Leave nothing behind: no greenlet, no subscription, no byte that could still go out."""
-        self._live.registry.remove(self._client)
         if self._patience is not None:
             self._patience.kill()
         if self._watching is not None:
             self._watching.end()
+        self._place.give_back()
+        self._live.registry.remove(self._client)
         self._socket.event.heard = None
         self._outbox.seal()
         self._outbox.wait_empty(_LAST_WRITE_SECONDS)

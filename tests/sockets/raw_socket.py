@@ -57,6 +57,11 @@ class RawSocket:
         body = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload)) if masked else payload
         self.socket.sendall(header + mask + body)
 
+    def reset(self) -> None:
+        """End the connection without a farewell: the peer meets an error, not an end."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """`(opcode, payload)` of every frame until the connection ends; each must be whole, final and unmasked."""
         while True:

@@ -181,7 +181,10 @@ def test_a_new_master_token_closes_the_sockets_of_the_old_one(own_api: Api) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_at_its_end_the_api_closes_all_sockets_with_1001_within_two_seconds(own_api: Api, number: int) -> None:
-    sockets = [own_api.socket("c") for _ in range(50)]
+    sockets = [own_api.socket("c") for _ in range(40)]
+    sockets += [EventSocket(own_api.many_url()) for _ in range(10)]
+    for socket in sockets[40:]:
+        socket.send({"event": "subscribe", "containers": ["c", "d"]})
     for socket in sockets:
         socket.wait_for(lambda _: True)
     began = time.monotonic()
@@ -189,6 +192,7 @@ def test_at_its_end_the_api_closes_all_sockets_with_1001_within_two_seconds(own_
     assert {socket.wait_closed(5) for socket in sockets} == {1001}
     assert time.monotonic() - began < 2 * PATIENCE
     own_api.wait_ended(5)
+    assert own_api.places() == {}
     for socket in sockets:
         socket.close()
 
@@ -222,6 +226,7 @@ def test_connections_leave_nothing_behind(own_api: Api, connections: int) -> Non
     before = eventually(lambda: _at_rest(own_api), within_seconds=10, what="rest")
     _come_and_go(own_api, names, connections)
     after = eventually(lambda: _at_rest(own_api), within_seconds=10, what="rest")
+    assert own_api.places() == {}
     assert after["greenlets"] <= before["greenlets"]
     assert after["descriptors"] <= before["descriptors"] + _SPARE_DESCRIPTORS
     assert after["objects"] - before["objects"] < 2000 + connections / 10, "less than one for each connection"

@@ -144,8 +144,9 @@ def test_a_since_that_is_no_seq_gets_400(api: Api, name: str, since: str) -> Non
 
 
 @pytest.mark.parametrize("spoiled", [{"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Key": None}])
-def test_a_broken_handshake_gets_400(api: Api, name: str, spoiled: dict[str, str | None]) -> None:
+def test_a_broken_handshake_gets_400_and_holds_no_place(api: Api, name: str, spoiled: dict[str, str | None]) -> None:
     answer = refused(api.url(name), spoiled)
+    eventually(lambda: f"container:{name}" not in api.places(), within_seconds=10, what="a free place")
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad_handshake"
 
@@ -203,7 +204,7 @@ def test_at_the_limits_sockets_are_refused_and_rest_goes_on(small_api: Api) -> N
         assert told("a", once) == (429, "Container a", True)
         opened.enter_context(small_api.socket("b", token=once))  # the refusal has not used it up
         eventually(lambda: small_api.held()["clients"] == 4, within_seconds=10, what="four sockets")
-        assert told("c", secrets[2]) == (503, "This API process", True)
+        assert told("c", secrets[2]) == (503, "Lightd", True)
         sockets[0].close()
         eventually(lambda: small_api.held()["clients"] == 3, within_seconds=10, what="a free place")
         opened.enter_context(small_api.socket("a", token=secrets[0]))

@@ -22,7 +22,7 @@ class Many(EventSocket):
     """A socket of many containers."""
 
     def __init__(self, api: Api, token: str | None = None) -> None:
-        super().__init__(f"ws://{api.address}/ws?token={token or api.token}")
+        super().__init__(api.many_url(token))
 
     def subscribe(self, *containers: str, **more: Any) -> None:
         """Ask for containers; for none, for all there are."""
@@ -233,13 +233,19 @@ def test_a_wrong_wish_is_told_and_the_socket_stays(api: Api, name: str, wrong: E
         socket.wait_of(name, "daemon_message", "Container not found")
 
 
-def test_a_revoked_token_closes_a_socket_of_many(api: Api, name: str) -> None:
+def test_a_token_that_ends_closes_its_sockets_of_many_within_five_seconds(api: Api, name: str) -> None:
     secret, token = api.tokens.issue(60)
-    with Many(api, secret) as socket:
-        socket.subscribe(name)
-        socket.wait_of(name, "daemon_message")
+    brief_secret, _ = api.tokens.issue(2)
+    with Many(api, brief_secret) as expired, Many(api, secret) as revoked, Many(api) as other:
+        for socket in (expired, revoked, other):
+            socket.subscribe(name)
+            socket.wait_of(name, "daemon_message")
         api.tokens.revoke(token.id)
-        assert socket.wait_closed(5) == 4401
+        assert revoked.wait_closed(5) == 4401
+        assert expired.wait_closed(7) == 4401
+        start = len(other.events)
+        api.create(name)
+        other.wait_of(name, "event", start=start)
 
 
 def test_a_socket_follows_only_so_many(folder: Path) -> None:

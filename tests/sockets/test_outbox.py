@@ -80,6 +80,14 @@ def test_a_peer_that_is_behind_gets_only_the_newest_after_what_waits(line: Line)
     assert line.read() == b"next"
 
 
+def test_a_peer_that_is_behind_gets_the_newest_about_each(line: Line) -> None:
+    line.outbox.put(LARGE)
+    line.flush()
+    for number in range(1000):
+        line.outbox.put_newest(b"%03d" % number, str(number % 3))
+    assert line.read_so_far(len(LARGE) + 9) == LARGE + b"999997998"
+
+
 def test_what_is_held_back_is_never_too_much(line: Line) -> None:
     overflows: list[bool] = []
     line.outbox.on_overflow = lambda: overflows.append(True)

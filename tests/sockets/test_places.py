@@ -1,0 +1,75 @@
+"""Limits on the number of sockets hold for all API processes together, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fleet.keys import key
+from tests.sockets.conftest import Api, running_api
+from tests.sockets.test_handshake import refused
+from tests.support.deadline import eventually
+
+
+@pytest.fixture
+def small_api(folder: Path) -> Iterator[Api]:
+    """An API that takes four sockets, three for a container, two for a token."""
+    yield from running_api(
+        folder, LIGHTD_SOCKET_LIMIT="4", LIGHTD_SOCKETS_PER_CONTAINER="3", LIGHTD_SOCKETS_PER_TOKEN="2"
+    )
+
+
+def told(api: Api, container_id: str, token: str) -> tuple[int, str]:
+    """How a handshake beyond a limit is refused."""
+    answer = refused(api.url(container_id, token=token))
+    assert answer.json()["code"] == "socket_limit"
+    return answer.status_code, answer.json()["error"].partition(" has its")[0]
+
+
+def test_limits_hold_over_all_processes_and_a_killed_one_holds_no_places(small_api: Api) -> None:
+    first, second, third = (small_api.tokens.issue(600)[0] for _ in range(3))
+    with small_api.beside() as other, ExitStack() as opened:
+        for api, container_id, token in (
+            (small_api, "a", first),
+            (other, "a", first),
+            (other, "a", second),
+        ):
+            opened.enter_context(api.socket(container_id, token=token)).wait_for(lambda _: True)
+        for api in (small_api, other):
+            assert told(api, "b", first) == (429, "This token")
+            assert told(api, "a", third) == (429, "Container a")
+        opened.enter_context(small_api.socket("b", token=second)).wait_for(lambda _: True)
+        for api in (small_api, other):
+            assert told(api, "c", third) == (503, "Lightd")
+
+        os.kill(other.held()["pid"], signal.SIGKILL)
+        eventually(
+            lambda: small_api.places().get("all") == 2, within_seconds=15, what="the end of the killed one's places"
+        )
+        assert {small_api.places()[f"container:{name}"] for name in "ab"} == {1}
+        for api in (small_api, other):
+            opened.enter_context(api.socket("a", token=third)).wait_for(lambda _: True)
+        for api in (small_api, other):
+            assert told(api, "c", first) == (503, "Lightd")
+
+
+def test_a_store_that_forgot_who_is_connected_is_told_again(small_api: Api) -> None:
+    def forget() -> None:
+        names = [key("sockets", process) for process in small_api.redis.smembers(key("socket_processes"))]
+        small_api.redis.delete(key("socket_processes"), *names)
+
+    with small_api.socket("a") as staying, small_api.socket("b") as leaving:
+        for socket in (staying, leaving):
+            socket.wait_for(lambda _: True)
+        counted = small_api.places()
+        forget()
+        eventually(lambda: small_api.places() == counted, within_seconds=10, what="the same counts")
+        forget()
+        leaving.close()
+        eventually(lambda: small_api.places().get("all") == 1, within_seconds=10, what="the one that stays")
+    eventually(lambda: small_api.places() == {}, within_seconds=10, what="nobody counted")
