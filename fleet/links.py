@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from fleet.errors import Forbidden
+from fleet.repositories.tokens import TokenRepository
 
 _SALT = "lightd.files.link"
 ACTIONS = ("download", "upload")
@@ -15,18 +16,23 @@ ACTIONS = ("download", "upload")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link allows: `action` is `download` or `upload`; `expires_at` is in Unix seconds."""
+    """What a link allows: `action` is `download` or `upload`; `expires_at` is in Unix seconds.
+
+    `issuer` is the id of the token that made it and must not be revoked; empty for one that nothing revokes: the
+    master token, and those that are gone once they were used.
+    """
 
     node: str
     volume_id: str
     path: str
     action: str
     expires_at: int
+    issuer: str = ""
 
 
 def sign_link(key: str, link: Link) -> str:
     """The token that stands in the link's URL."""
-    fields = [link.node, link.volume_id, link.path, link.action, link.expires_at]
+    fields = [link.node, link.volume_id, link.path, link.action, link.expires_at, link.issuer]
     return str(_serializer(key).dumps(fields))
 
 
@@ -49,6 +55,12 @@ def check_link(key: str, node: str, action: str, token: str) -> Link:
     if link.node != node:
         raise _something_else()
     return link
+
+
+def check_issuer(link: Link, tokens: TokenRepository) -> None:
+    """Raise Forbidden when the token that made a link was revoked."""
+    if link.issuer and not tokens.is_issued(link.issuer):
+        raise Forbidden("The token that made this link was revoked.", code="link_revoked")
 
 
 def _something_else() -> Forbidden:

@@ -1,4 +1,4 @@
-"""A connection that may be given up at any time: while it waits, it asks every second whether to go on."""
+"""A connection that may be given up at any time: before every wait and every second of it, it asks whether to."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ _Done = TypeVar("_Done")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the other side may be silent, and what is called every second meanwhile; that may raise to give up."""
+    """How long the other side may be silent, and what is asked whether to go on: it raises to give up.
+
+    It is asked while something comes too, whatever that is: a head that trickles in is no answer yet.
+    """
 
     silence_seconds: float
     look_up: Callable[[], None]
 
     def wait_for(self, step: Callable[[], _Done]) -> _Done:
         """Do a step on a socket with a short time limit, again and again; raises TimeoutError after all silence."""
-        deadline = time.monotonic() + self.silence_seconds
+        silent_too_long_at = time.monotonic() + self.silence_seconds
         while True:
+            self.look_up()
             try:
                 return step()
             except TimeoutError:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= silent_too_long_at:
                     raise
-                self.look_up()
 
 
 class Line:

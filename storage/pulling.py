@@ -7,7 +7,6 @@ that resolves differently the second time nor a redirect leads anywhere that was
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import socket
 import ssl
 import time
@@ -19,6 +18,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from fleet.errors import Forbidden, Invalid, NodeTimeout, QuotaExceeded, Unavailable
 from storage.beneath import Root
 from storage.connection import Patience, connected
+from storage.public_address import is_public
 from storage.writing import write_stream
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -26,12 +26,10 @@ _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 256 * 1024
 _LONGEST_URL = 4096
 
-# Special by IANA's registries, yet global for some releases of `ipaddress`.
-_ALSO_NOT_PUBLIC = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")]
 
 Report = Callable[[int, int], None]
-"""Told how many bytes have come and how many there will be (0 when unknown), every second at least while the other
-side is waited for; may raise to cancel."""
+"""Told how many bytes have come and how many there will be (0 when unknown), before every wait for the other side and
+every second of it; may raise to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,7 @@ def pull(root: Root, url: str, path: bytes, limits: PullLimits, report: Report |
     Raises Invalid for a bad URL or answer, Forbidden for an address that is not public, QuotaExceeded,
     NodeTimeout, Unavailable when the other side cannot be reached.
     """
-    deadline = time.monotonic() + limits.longest_seconds
-    progress = _Progress(report)
+    progress = _Progress(report, time.monotonic() + limits.longest_seconds)
     for _ in range(_MOST_REDIRECTS + 1):
         with _answer(url, limits, progress) as response:
             if response.status in _REDIRECTS:
@@ -59,7 +56,7 @@ def pull(root: Root, url: str, path: bytes, limits: PullLimits, report: Report |
                 continue
             if response.status != 200:
                 raise Invalid(f"The other side answered with status {response.status}.", code="pull_failed")
-            return write_stream(root, path, _body(response, limits, deadline, progress))
+            return write_stream(root, path, _body(response, limits, progress))
     raise Invalid(f"The URL leads through more than {_MOST_REDIRECTS} redirects.", code="pull_failed")
 
 
@@ -74,34 +71,6 @@ def checked_address(host: str, port: int, *, allow_private: bool) -> tuple[socke
         if not allow_private and not is_public(address):
             raise Forbidden("The URL's host is not on the public internet.", code="address_not_public")
     return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Whether an IPv4 or IPv6 address is public, looking through forms that carry an IPv4 address inside."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = _ipv4_inside(parsed)
-        if inner is not None:
-            return is_public(str(inner))
-    if any(parsed in network for network in _ALSO_NOT_PUBLIC):
-        return False
-    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
-
-
-def _ipv4_inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if int(address) >> 32 == 0:  # ::a.b.c.d, long out of use, and ::1
-        return ipaddress.IPv4Address(0)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or _nat64(address)
-
-
-def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address behind a NAT64 gateway's well-known prefix (RFC 6052)."""
-    if address in ipaddress.ip_network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
 
 
 @contextmanager
@@ -152,16 +121,12 @@ def _network_errors() -> Iterator[None]:
         raise Unavailable("The other side cannot be reached or broke off.", code="pull_failed") from error
 
 
-def _body(
-    response: http.client.HTTPResponse, limits: PullLimits, deadline: float, progress: _Progress
-) -> Iterator[bytes]:
+def _body(response: http.client.HTTPResponse, limits: PullLimits, progress: _Progress) -> Iterator[bytes]:
     progress.expected = response.length
     while chunk := _next_chunk(response):
         progress.done += len(chunk)
         if progress.done > limits.largest_bytes:
             raise QuotaExceeded("The file is larger than a pull may be; nothing of it was kept.")
-        if time.monotonic() > deadline:
-            raise NodeTimeout("The pull took too long; nothing of it was kept.")
         yield chunk
         progress.tell()
     if progress.expected is not None and progress.done != progress.expected:
@@ -174,13 +139,16 @@ def _next_chunk(response: http.client.HTTPResponse) -> bytes:
 
 
 class _Progress:
-    """How much has come, told whenever more has and every second while nothing does."""
+    """How much has come, told until the time for all of it is over."""
 
-    def __init__(self, report: Report | None) -> None:
+    def __init__(self, report: Report | None, deadline: float) -> None:
         self._report = report
+        self._deadline = deadline
         self.done = 0
         self.expected: int | None = None
 
     def tell(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise NodeTimeout("The pull took too long; nothing of it was kept.")
         if self._report:
             self._report(self.done, self.expected or 0)

@@ -14,7 +14,7 @@ from storage.copying import check_free
 from storage.draft import draft_name
 from storage.failures import described
 from storage.folders import made_folder
-from storage.paths import shown
+from storage.paths import outermost, shown
 from storage.staging import staged
 
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -45,7 +45,7 @@ def delete(root: Root, paths: Sequence[bytes]) -> int:
     What was named disappears at once, before its content is taken apart. Raises NotFound, before anything is
     deleted, when one of the paths is missing.
     """
-    chosen = _outermost(paths)
+    chosen = outermost(paths)
     for path in chosen:
         folder, name = split(path)
         with described(path), opened_folder(root.fd, folder) as folder_fd:
@@ -69,12 +69,3 @@ def change_mode(root: Root, path: bytes, mode: str) -> None:
         if stat.S_ISLNK(os.fstat(handle).st_mode):
             raise NotFound(f"No such file or folder: {shown(path)}")
         Path(f"/proc/self/fd/{handle}").chmod(int(mode, 8))
-
-
-def _outermost(paths: Sequence[bytes]) -> list[bytes]:
-    """The paths without repetitions and without those that lie in another one of them."""
-    chosen: list[bytes] = []
-    for path in sorted(set(paths)):
-        if not any(path.startswith(other + b"/") for other in chosen):
-            chosen.append(path)
-    return chosen

@@ -29,28 +29,37 @@ class Hit(NamedTuple):
 def search(root: Root, path: bytes, pattern: str, limit: int) -> tuple[list[Hit], bool]:
     """Up to `limit` things below `path` whose name matches a shell pattern, and whether there may be more.
 
-    A pattern with a `/` is matched against the path from `path` on. Raises Invalid for an empty or overlong
-    pattern, NotFound, PathTraversal.
+    A pattern with a `/` is matched against the path from `path` on. It is matched by characters, a byte that is not
+    UTF-8 being one. Raises Invalid for a pattern that is empty, overlong or makes no sense, NotFound, PathTraversal.
     """
-    if not pattern or len(pattern) > _LONGEST_PATTERN:
-        raise Invalid("The request is not valid.", fields={"pattern": ["Must have 1 to 255 characters."]})
-    try:
-        matches = re.compile(fnmatch.translate(pattern).encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError as error:
-        raise Invalid("The request is not valid.", fields={"pattern": ["Not valid text."]}) from error
+    matches = _compiled(pattern)
     whole = "/" in pattern
     prefix = b"" if path == ROOT else path + b"/"
     deadline = time.monotonic() + _LONGEST_SEARCH_SECONDS
     hits: list[Hit] = []
     with described(path), opened_folder(root.fd, path) as folder_fd:
         for found in walk(folder_fd):
-            if matches.match(found.path if whole else found.name):
+            if matches.match(shown(found.path if whole else found.name)):
                 if len(hits) == limit:
                     return hits, True
                 hits.append(_hit(prefix, found))
             if time.monotonic() > deadline:
                 return hits, True
     return hits, False
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern as a regular expression. `fnmatch` never goes back behind a `*` once what follows it was found."""
+    if not pattern or len(pattern) > _LONGEST_PATTERN:
+        raise _bad_pattern("Must have 1 to 255 characters.")
+    try:
+        return re.compile(fnmatch.translate(pattern))
+    except re.error as error:
+        raise _bad_pattern(f"Not a valid pattern: {error.msg}.") from error
+
+
+def _bad_pattern(problem: str) -> Invalid:
+    return Invalid("The request is not valid.", fields={"pattern": [problem]})
 
 
 def _hit(prefix: bytes, found: Found) -> Hit:

@@ -85,13 +85,14 @@ def has_own_address(node: Node) -> bool:
 def signed_link(volume: Volume, node: Node, path: str, action: str, ttl_seconds: int) -> tuple[str, int]:
     """A link's URL, and when it expires in Unix seconds. It leads through the API where the host has no address.
 
-    The link of a narrowed token does not outlive it.
+    A link does not outlive the token that makes it.
     """
-    expires_at = int(time.time()) + ttl_seconds
-    principal = caller()
-    if principal.token is not None and principal.is_narrowed:
-        expires_at = min(expires_at, principal.token.expires_at)
-    link = Link(node.id, volume.volume_id, path, action, expires_at)
+    expires_at, issuer = int(time.time()) + ttl_seconds, ""
+    token = caller().token
+    if token is not None:
+        expires_at = min(expires_at, token.expires_at)
+        issuer = "" if token.remove_on_use else token.id
+    link = Link(node.id, volume.volume_id, path, action, expires_at, issuer)
     base = node.files_address if has_own_address(node) else request.root_url
     return f"{base.rstrip('/')}/links/{sign_link(services().settings.signing_key(), link)}", expires_at
 

@@ -135,6 +135,10 @@ class TokenRepository:
             pipe.execute()
         return secret, token
 
+    def is_issued(self, token_id: str) -> bool:
+        """Whether an issued token is neither revoked nor expired; one for a single use is gone once it was used."""
+        return bool(self._redis.exists(key("token_digest", token_id)))
+
     def every(self) -> list[Token]:
         """All tokens that are good now, the first to expire first."""
         names = self._redis.zrangebyscore(key("tokens"), time.time(), "+inf")

@@ -32,7 +32,7 @@ class Allowance:
         """One more member; raises Invalid when there are too many."""
         self.entries += 1
         if self.entries > MOST_ENTRIES:
-            raise _bomb(f"it holds more than {MOST_ENTRIES} entries")
+            raise too_many_entries()
 
     def remember(self, size_bytes: int) -> None:
         """Names that are kept in memory until all is unpacked; raises Invalid when they are too long together."""
@@ -60,6 +60,11 @@ class Allowance:
             raise _bomb(f"it unfolds to more than {_LARGEST_RATIO} times its size")
         if self.stored_bytes > self._free_bytes:
             raise QuotaExceeded("The archive's content does not fit into the volume; nothing of it was kept.")
+
+
+def too_many_entries() -> Invalid:
+    """The error for an archive with more than MOST_ENTRIES members."""
+    return _bomb(f"it holds more than {MOST_ENTRIES} entries")
 
 
 def _bomb(reason: str) -> Invalid:

@@ -19,7 +19,7 @@ from storage.copying import check_free
 from storage.draft import drafted
 from storage.failures import described
 from storage.folders import made_folder
-from storage.paths import ROOT
+from storage.paths import ROOT, outermost
 from storage.walking import Found, walk, walk_one
 
 _CHUNK_BYTES = 1024 * 1024
@@ -45,18 +45,19 @@ def compress(
 ) -> int:
     """Make the archive `destination` of `paths` (none: the whole volume) and return its size in bytes.
 
-    Members are named from the volume's root. The archive appears when it is complete. FIFOs, sockets and what
-    vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
+    Members are named from the volume's root, each there once. The archive appears when it is complete. FIFOs,
+    sockets and what vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
     """
     check_free(root, destination)
     _check_paths(root, paths)
+    chosen = outermost(paths)
     folder, name = split(destination)
     with (
         made_folder(root, folder) as folder_fd,
         described(destination),
         drafted(folder_fd, root.owner, root.room) as draft,
     ):
-        _pack(root, archive_format, paths, draft, report)
+        _pack(root, archive_format, chosen, draft, report)
         size = os.fstat(draft.fd).st_size
         draft.publish(name, overwrite=False)
     return size

@@ -1,14 +1,12 @@
-"""Reading zip. `zipfile` parses the directory; content is inflated by isa-l and held against it."""
+"""Reading zip: content is unfolded piece by piece and held against the directory."""
 
 from __future__ import annotations
 
 import bz2
-import calendar
 import lzma
 import os
 import stat
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator
 from itertools import chain
@@ -16,9 +14,11 @@ from itertools import chain
 from isal import isal_zlib
 
 from fleet.errors import Invalid
+from storage.archives.allowance import MOST_ENTRIES, too_many_entries
 from storage.archives.extraction import Extraction
 from storage.archives.members import Kind, Member, member, refused
 from storage.archives.streams import ISAL_ERROR, damaged
+from storage.archives.zip_directory import ZipDirectory, ZipEntry
 
 _CHUNK_BYTES = 1024 * 1024
 _LARGEST_DIRECTORY_BYTES = 64 * 1024 * 1024
@@ -26,114 +26,81 @@ _LARGEST_LINK_BYTES = 4096
 # What 7-Zip takes at its strongest; LZMA fills a dictionary as large as the archive says.
 _LARGEST_DICTIONARY_BYTES = 64 * 1024 * 1024
 _LOCAL = struct.Struct("<4s5H3L2H")
-_UNIX, _MACOS = 3, 19
-_ENCRYPTED, _UTF8 = 1, 1 << 11
-_MARK = 0xFFFFFFFF
+_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 _LZMA_PROPERTIES_BYTES = 5
-_BROKEN = (
-    zipfile.BadZipFile, struct.error, ValueError, OverflowError, IndexError, EOFError, zlib.error, ISAL_ERROR,
-    lzma.LZMAError,
-)  # fmt: skip
+_BROKEN = (struct.error, ValueError, OverflowError, IndexError, EOFError, zlib.error, ISAL_ERROR, lzma.LZMAError)
 
 
 def unpack_zip(fd: int, extraction: Extraction) -> None:
     """Make everything in the open zip file; raises Invalid when it is damaged, encrypted or unsafe."""
-    if _directory_bytes(fd) > _LARGEST_DIRECTORY_BYTES:
+    directory = ZipDirectory(fd)
+    if directory.size_bytes > _LARGEST_DIRECTORY_BYTES:
         raise refused("its directory is far too large")
     try:
-        with os.fdopen(os.dup(fd), "rb") as file, zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
-                os.lseek(fd, info.header_offset, os.SEEK_SET)  # where progress is read off
-                _unpack_one(fd, info, extraction)
-    except (NotImplementedError, RuntimeError) as error:
-        raise Invalid(f"The archive cannot be opened here: {error}", code="unsupported_archive") from error
+        if directory.holds_more_than(MOST_ENTRIES):
+            raise too_many_entries()
+        for entry in directory.entries():
+            os.lseek(fd, entry.header_at, os.SEEK_SET)  # where progress is read off
+            _unpack_one(fd, entry, extraction)
     except _BROKEN as error:
         raise damaged() from error
 
 
-def _unpack_one(fd: int, info: zipfile.ZipInfo, extraction: Extraction) -> None:
-    if info.flag_bits & _ENCRYPTED:
-        raise Invalid("The archive is encrypted; open it elsewhere and upload the files.", code="unsupported_archive")
-    found = _member(info)
-    content = _content(fd, info)
+def _unpack_one(fd: int, entry: ZipEntry, extraction: Extraction) -> None:
+    if entry.is_encrypted:
+        raise _unsupported("it is encrypted; open it elsewhere and upload the files.")
+    found = _member(entry)
+    content = _content(fd, entry)
     if found.kind is Kind.FOLDER:
         extraction.add_folder(found)
     elif found.kind is Kind.SYMLINK:
-        if info.file_size > _LARGEST_LINK_BYTES:
+        if entry.size_bytes > _LARGEST_LINK_BYTES:
             raise refused("it holds a link that is far too long")
-        target = b"".join(chunk for _, chunk in _checked(info, content))
-        extraction.add_link(member(_name(info), Kind.SYMLINK, 0, found.mtime, target=target))
+        target = b"".join(chunk for _, chunk in _checked(entry, content))
+        extraction.add_link(member(entry.name, Kind.SYMLINK, 0, found.mtime, target=target))
     else:
         with extraction.new_file(found) as file:
-            for offset, chunk in _checked(info, content):
+            for offset, chunk in _checked(entry, content):
                 file.write_at(offset, chunk)
 
 
-def _member(info: zipfile.ZipInfo) -> Member:
-    mode = info.external_attr >> 16 if info.create_system in (_UNIX, _MACOS) else 0
-    name, mtime = _name(info), _mtime(info)
+def _unsupported(reason: str) -> Invalid:
+    return Invalid(f"The archive cannot be opened here: {reason}", code="unsupported_archive")
+
+
+def _member(entry: ZipEntry) -> Member:
+    name, mode = entry.name, entry.mode
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFDIR or name.endswith(b"/"):
-        return member(name, Kind.FOLDER, mode & 0o7777 or 0o755, mtime)
+        return member(name, Kind.FOLDER, mode & 0o7777 or 0o755, entry.mtime)
     if kind == stat.S_IFLNK:
-        return member(name, Kind.SYMLINK, 0, mtime, target=b"?")
+        return member(name, Kind.SYMLINK, 0, entry.mtime, target=b"?")
     if kind not in (0, stat.S_IFREG):
-        raise refused(f"it holds a device or FIFO: {info.filename[:100]!r}")
-    return member(name, Kind.FILE, mode & 0o7777 or 0o644, mtime, info.file_size)
+        raise refused(f"it holds a device or FIFO: {name[:100].decode('utf-8', 'replace')!r}")
+    return member(name, Kind.FILE, mode & 0o7777 or 0o644, entry.mtime, entry.size_bytes)
 
 
-def _name(info: zipfile.ZipInfo) -> bytes:
-    """The name as bytes for disk.
-
-    Unix tools write the bytes themselves, others say UTF-8 or mean code page 437; some on Windows write backslashes.
-    """
-    name = info.orig_filename
-    if info.flag_bits & _UTF8:
-        raw = name.encode("utf-8", "surrogateescape")
-    elif info.create_system in (_UNIX, _MACOS):
-        raw = name.encode("cp437")
-    else:
-        raw = name.encode("utf-8")
-    if info.create_system not in (_UNIX, _MACOS) and b"/" not in raw:
-        raw = raw.replace(b"\\", b"/")
-    return raw
-
-
-def _mtime(info: zipfile.ZipInfo) -> float:
-    """The "UT" field's Unix seconds where there is one, else the stamp without a zone, taken for UTC."""
-    extra = info.extra
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<2H", extra)
-        if kind == 0x5455 and size >= 5 and len(extra) >= 9 and extra[4] & 1:
-            return float(struct.unpack_from("<l", extra, 5)[0])
-        extra = extra[4 + size :]
-    try:
-        return float(calendar.timegm((*info.date_time, 0, 0, 0)))
-    except ValueError:
-        return 0.0
-
-
-def _content(fd: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The content in small pieces. `zipfile` itself unfolds a whole MB of bzip2 or LZMA at once, to any size."""
-    packed = _raw(fd, info)
-    if info.compress_type == zipfile.ZIP_STORED:
+def _content(fd: int, entry: ZipEntry) -> Iterator[bytes]:
+    """The content in pieces of at most 1 MB. `zipfile` unfolds a whole MB of bzip2 or LZMA at once, to any size."""
+    packed = _raw(fd, entry)
+    if entry.method == _STORED:
         return packed
-    if info.compress_type == zipfile.ZIP_DEFLATED:
+    if entry.method == _DEFLATED:
         return _inflated(packed)
-    if info.compress_type == zipfile.ZIP_BZIP2:
+    if entry.method == _BZIP2:
         return _unfolded(bz2.BZ2Decompressor(), packed)
-    if info.compress_type == zipfile.ZIP_LZMA:
+    if entry.method == _LZMA:
         return _unlzmaed(packed)
-    raise NotImplementedError(f"it uses compression method {info.compress_type}.")
+    raise _unsupported(f"it uses compression method {entry.method}.")
 
 
-def _raw(fd: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    header = os.pread(fd, _LOCAL.size, info.header_offset)
+def _raw(fd: int, entry: ZipEntry) -> Iterator[bytes]:
+    header = os.pread(fd, _LOCAL.size, entry.header_at)
     signature, *_, name_length, extra_length = _LOCAL.unpack(header)
     if signature != b"PK\x03\x04":
         raise damaged()
-    offset = info.header_offset + _LOCAL.size + name_length + extra_length
-    missing = info.compress_size
+    offset = entry.header_at + _LOCAL.size + name_length + extra_length
+    missing = entry.packed_bytes
     while missing > 0:
         chunk = os.pread(fd, min(missing, _CHUNK_BYTES), offset)
         if not chunk:
@@ -184,31 +151,14 @@ def _unfolded(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: Ite
             yield chunk
 
 
-def _checked(info: zipfile.ZipInfo, content: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+def _checked(entry: ZipEntry, content: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     """The pieces with their places; raises Invalid when size or checksum are not what the directory says."""
     done, crc = 0, 0
     for chunk in content:
-        if done + len(chunk) > info.file_size:
+        if done + len(chunk) > entry.size_bytes:
             raise damaged()
         yield done, chunk
         done += len(chunk)
         crc = isal_zlib.crc32(chunk, crc)
-    if done != info.file_size or crc != info.CRC:
+    if done != entry.size_bytes or crc != entry.crc:
         raise damaged()
-
-
-def _directory_bytes(fd: int) -> int:
-    """How large the directory says it is, before anything reads it; 0 when its end is not found."""
-    size = os.fstat(fd).st_size
-    start = max(size - 66_000, 0)
-    tail = os.pread(fd, size - start, start)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
-        return 0
-    directory_bytes: int = struct.unpack_from("<L", tail, at + 12)[0]
-    locator = tail[at - 20 : at] if at >= 20 else b""
-    if directory_bytes != _MARK or not locator.startswith(b"PK\x06\x07"):
-        return directory_bytes
-    record = os.pread(fd, 56, struct.unpack_from("<Q", locator, 8)[0])
-    large: int = struct.unpack_from("<Q", record, 40)[0] if len(record) == 56 else 0
-    return large

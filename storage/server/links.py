@@ -6,8 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from fleet.links import check_link
+from fleet.links import Link, check_issuer, check_link
+from fleet.repositories.tokens import TokenRepository
 from fleet.settings import Settings
+from fleet.store import connect, store_errors
 from storage.server.transfers import receive, send
 from storage.volumes import Volumes
 
@@ -16,15 +18,22 @@ def blueprint(store: Volumes, settings: Settings) -> Blueprint:
     """The routes below `/links/`, which carry their proof in the URL."""
     routes = Blueprint("links", __name__)
     key = settings.signing_key()
+    tokens = TokenRepository(connect(settings).record)
+
+    def checked(action: str, token: str) -> Link:
+        link = check_link(key, settings.node, action, token)
+        with store_errors():
+            check_issuer(link, tokens)
+        return link
 
     @routes.get("/links/<token>")
     def download(token: str) -> Response:
-        link = check_link(key, settings.node, "download", token)
+        link = checked("download", token)
         return send(store, link.volume_id, link.path)
 
     @routes.put("/links/<token>")
     def upload(token: str) -> dict[str, Any]:
-        link = check_link(key, settings.node, "upload", token)
+        link = checked("upload", token)
         return receive(store, link.volume_id, link.path)
 
     return routes

@@ -155,7 +155,7 @@ def test_without_the_console_scope_the_output_of_ended_runs_is_left_out(
         assert holder.get("/containers/mine/ends").json["ends"][0]["output"] == expected
 
 
-def test_a_link_ends_with_the_narrowed_token_that_made_it(api: Api, offered: Services, narrowed: Narrowed) -> None:
+def test_a_link_ends_with_the_token_that_made_it(api: Api, offered: Services, narrowed: Narrowed) -> None:
     wanted = {"path": "a", "action": "download", "ttl": "7d"}
 
     def seconds_of(holder: Api) -> float:
@@ -166,6 +166,8 @@ def test_a_link_ends_with_the_narrowed_token_that_made_it(api: Api, offered: Ser
 
     assert seconds_of(narrowed("5m", containers=["mine"])) <= 300
     assert seconds_of(narrowed("5m", scopes=["files"])) <= 300
+    assert seconds_of(narrowed("5m")) <= 300
+    assert seconds_of(narrowed("5m", remove_on_use=True)) <= 300
     assert seconds_of(api) > 6 * 86400
 
 

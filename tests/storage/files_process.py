@@ -92,6 +92,7 @@ def running_files_process(settings: Settings, *, through: Sequence[str] = ()) ->
         "LIGHTD_DATA": str(settings.data),
         "LIGHTD_NODE": settings.node,
         "LIGHTD_FILES_URL": settings.files_url,
+        "LIGHTD_REDIS_URL": settings.redis_url,
         "LIGHTD_DISK_FLOOR_MB": str(settings.disk_floor_mb),
         "LIGHTD_VOLUME_DRIVER": settings.volume_driver,
         "LIGHTD_VOLUME_ALLOCATION": settings.volume_allocation,

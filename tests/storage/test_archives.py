@@ -86,6 +86,20 @@ def test_the_whole_volume_is_archived_without_the_archive_itself(
     assert described_tree(folder) == before
 
 
+@pytest.mark.parametrize("archive_format", [ArchiveFormat.ZIP, ArchiveFormat.TAR])
+def test_what_is_named_twice_is_archived_once(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
+    for path in (b"a/b/c", b"a-b", b"a.txt"):
+        write_file(root, path, b"x")
+    compress(root, archive_format, b"saved", [b"a/b/c", b"a.txt", b"a", b"a-b", b"a/b", b"a.txt"])
+    if archive_format is ArchiveFormat.ZIP:
+        with zipfile.ZipFile(folder / "saved") as zipped:
+            names = [name.rstrip("/") for name in zipped.namelist()]
+    else:
+        with tarfile.open(folder / "saved") as tarred:
+            names = tarred.getnames()
+    assert names == ["a", "a/b", "a/b/c", "a-b", "a.txt"]
+
+
 @pytest.mark.parametrize("archive_format", FORMATS)
 def test_an_empty_volume_is_an_archive_too(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
     compress(root, archive_format, b"empty", [])
@@ -189,6 +203,43 @@ def test_archives_of_the_usual_tools_open(root: Root, folder: Path, tool: str) -
         assert {name: row[-1] for name, row in found.items()} == {name: row[-1] for name, row in expected.items()}
     else:
         assert found == expected
+
+
+@pytest.mark.parametrize(("method", "number"), [("LZMA", zipfile.ZIP_LZMA), ("BZip2", zipfile.ZIP_BZIP2)])
+@pytest.mark.parametrize("tool", ["7z", "python"])
+def test_zips_of_lzma_and_bzip2_open(root: Root, folder: Path, tool: str, method: str, number: int) -> None:
+    world = folder / "world"
+    write_file(root, "world/plügins/naïve name.txt".encode(), b"[12:00:00] hello\n" * 200_000)
+    write_file(root, b"world/run.sh", b"#!/bin/sh\n" * 1000)
+    write_file(root, b"world/noise", os.urandom(300_000))
+    (world / "run.sh").chmod(0o750)
+    (world / "noise").chmod(0o600)
+    if tool == "7z":
+        command = ["7z", "a", "-bd", "-tzip", f"-mm={method}", "a.zip", "world"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    else:
+        with zipfile.ZipFile(folder / "a.zip", "w", number) as packed:
+            for path in sorted(world.rglob("*")):
+                packed.write(path, path.relative_to(folder))
+    with zipfile.ZipFile(folder / "a.zip") as packed:
+        assert packed.getinfo("world/run.sh").compress_type == number
+    decompress(root, b"a.zip", b"out")
+
+    def seen(folder: Path) -> dict[str, tuple[object, ...]]:
+        return {name: (row[0], row[-1]) for name, row in described_tree(folder).items()}
+
+    assert seen(folder / "out/world") == seen(world)
+
+
+def test_a_zip_behind_something_else_opens(root: Root, folder: Path) -> None:
+    """Its directory counts from where it begins itself, as in one that unpacks itself."""
+    write_file(root, b"old", b"o" * 5000)
+    write_file(root, b"new", b"x" * 1000)
+    compress(root, ArchiveFormat.ZIP, b"first", [b"old"])
+    compress(root, ArchiveFormat.ZIP, b"second", [b"new"])
+    write_file(root, b"both", (folder / "first").read_bytes() + (folder / "second").read_bytes())
+    assert decompress(root, b"both", b"out").files == 1
+    assert (folder / "out/new").read_bytes() == b"x" * 1000
 
 
 def test_a_zip_made_on_windows_opens(root: Root, folder: Path) -> None:

@@ -21,6 +21,7 @@ import zstandard
 
 from fleet.errors import Invalid, LightdError, QuotaExceeded
 from storage.archives import ArchiveFormat, compress, decompress
+from storage.archives.zip_directory import ZipDirectory
 from storage.beneath import Root
 from storage.volumes import Volumes
 from storage.writing import write_file
@@ -179,7 +180,19 @@ def endless_sparse_map() -> bytes:
     return gzip.compress(bytes(header) + block * 20_000, 1)
 
 
+def zip64_pointing_nowhere() -> bytes:
+    """A member whose header would begin far beyond anything a file can hold."""
+    made = zip_of(("a", S_IFREG, b"x"))
+    at = made.rfind(b"PK\x01\x02")
+    entry = bytearray(made[at : made.rfind(b"PK\x05\x06")])
+    struct.pack_into("<H", entry, 30, 12)
+    struct.pack_into("<L", entry, 42, 0xFFFFFFFF)
+    entry += struct.pack("<2HQ", 1, 8, 1 << 62)
+    return made[:at] + bytes(entry) + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(entry), at, 0)
+
+
 HOSTILE |= {
+    "zip64 pointing nowhere": zip64_pointing_nowhere(),
     "zip that takes memory": zip_that_takes_memory(),
     "tar with headers for headers": global_headers(1000, 1) + tar_of(file("a")),
     "tar with large headers for all": global_headers(2, 60_000) + tar_of(file("a")),
@@ -219,6 +232,61 @@ def overlapping_zip() -> bytes:
     entries = b"".join(entry.replace(b"0000", b"%04d" % number) for number in range(900))
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 900, 900, len(entries), directory, 0)
     return made[:directory] + entries + end
+
+
+def zip_of_many(count: int, said: int, *, zip64: bool) -> bytes:
+    """Empty members, and an end that says how many there are."""
+    entry = struct.pack("<4s4B4H3L", b"PK\x01\x02", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0)
+    entry += struct.pack("<5H2L", 6, 0, 0, 0, 0, S_IFREG << 16, 0)
+    directory = b"".join(entry + b"%06d" % number for number in range(count))
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 33, 0, 0, 0, 6, 0) + b"000000"
+    if not zip64:
+        end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, said, said, len(directory), len(local), 0)
+        return local + directory + end
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, said, said, len(directory), len(local))
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(local) + len(directory), 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return local + directory + record + locator + end
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize("said", [1, 1001])
+def test_a_zip_of_too_many_entries_is_refused_before_any_is_made(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch, said: int, zip64: bool
+) -> None:
+    monkeypatch.setattr("storage.archives.zip_reader.MOST_ENTRIES", 1000)
+    write_file(root, b"bomb", zip_of_many(1001, said, zip64=zip64))
+    made: list[int] = []
+    with pytest.raises(Invalid, match="entries"):
+        decompress(root, b"bomb", b"out", lambda done, _total: made.append(done))
+    assert made == [] and os.listdir(folder) == ["bomb"]
+    write_file(root, b"fine", zip_of_many(1000, said, zip64=zip64))
+    assert decompress(root, b"fine", b"out").files == 1000
+
+
+def test_a_zips_directory_is_read_in_constant_memory(root: Root, folder: Path) -> None:
+    write_file(root, b"large", zip_of_many(40_000, 40_000, zip64=False))
+    fd = os.open(folder / "large", os.O_RDONLY)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in ZipDirectory(fd).entries()) == 40_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
+    assert peak < MEBIBYTE
+
+
+@pytest.mark.parametrize("offset", [0, struct.unpack("<L", b"PK\x05\x06")[0]], ids=["plain", "looks like an end"])
+def test_a_zip_whose_directory_is_far_too_large_is_refused(root: Root, folder: Path, offset: int) -> None:
+    """Also where the bytes that say so look like the end of a directory themselves."""
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 65 * MEBIBYTE, offset, 0)
+    with (folder / "bomb").open("wb") as archive:
+        archive.write(b"PK\x03\x04")
+        archive.seek(200 * MEBIBYTE)
+        archive.write(end)
+    with pytest.raises(Invalid, match="too large"):
+        decompress(root, b"bomb", b"out")
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal
 from storage.beneath import Root
@@ -88,9 +91,9 @@ def test_nothing_is_deleted_when_one_path_is_missing(root: Root, folder: Path) -
     assert os.listdir(folder) == ["a"]
 
 
-def test_a_thousand_levels_and_ten_thousand_files_are_deleted(root: Root, folder: Path) -> None:
+def test_a_thousand_levels_and_two_thousand_files_are_deleted(root: Root, folder: Path) -> None:
     make_folder(root, b"t/" + b"/".join([b"x"] * 1000))
-    for number in range(10_000):
+    for number in range(2_000):
         (folder / "t" / str(number)).touch()
     delete(root, [b"t"])
     assert os.listdir(folder) == []
@@ -129,9 +132,35 @@ def test_a_search_goes_by_name_or_by_path(root: Root, folder: Path) -> None:
     ]
 
 
-def test_a_hostile_search_pattern_is_quick(root: Root) -> None:
+def test_a_search_goes_by_characters(root: Root) -> None:
+    for name in ("é.txt", "e.txt", "日本.txt", "\udcff.txt", "è.log"):
+        write_file(root, name.encode("utf-8", "surrogateescape"), b"")
+
+    def found(pattern: str) -> list[str]:
+        return sorted(hit.path for hit in search(root, ROOT, pattern, 100)[0])
+
+    assert found("?.txt") == sorted(["é.txt", "e.txt", "\udcff.txt"])
+    assert found("??.txt") == ["日本.txt"]
+    assert found("[à-ü].*") == sorted(["é.txt", "è.log"])
+    assert found("[!a-z].txt") == sorted(["é.txt", "\udcff.txt"])
+    assert found("[é-\udcff].txt") == sorted(["é.txt", "\udcff.txt"])
+
+
+@given(pattern=st.text("[]!^-abé\udc80&|~\\*?/.\n", min_size=1, max_size=20))
+@settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_search_is_done_or_refused_whatever_the_pattern_is(root: Root, pattern: str) -> None:
+    write_file(root, "é[a".encode(), b"")
+    with suppress(Invalid):
+        search(root, ROOT, pattern, 10)
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 120 + "b", "*?" * 120 + "b", "*" + "a" * 200 + "b", "*[!b]" * 50 + "b"])
+def test_a_hostile_search_pattern_is_quick(root: Root, pattern: str) -> None:
     write_file(root, b"a" * 250, b"")
-    assert search(root, ROOT, "*a" * 120 + "b", 10) == ([], False)
+    assert search(root, ROOT, pattern, 10) == ([], False)
+
+
+def test_an_empty_or_overlong_search_pattern_is_refused(root: Root) -> None:
     for pattern in ("", "x" * 256):
         with pytest.raises(Invalid):
             search(root, ROOT, pattern, 10)

@@ -16,7 +16,8 @@ import pytest
 
 from fleet.errors import Forbidden, Invalid, LightdError, NodeTimeout, QuotaExceeded, Unavailable
 from storage.beneath import Root
-from storage.pulling import PullLimits, checked_address, is_public, pull
+from storage.public_address import is_public
+from storage.pulling import PullLimits, checked_address, pull
 
 LOCAL = PullLimits(allow_private=True, silence_seconds=2)
 CONTENT = os.urandom(3_000_000)
@@ -67,6 +68,25 @@ class Web(BaseHTTPRequestHandler):
         try:
             while True:
                 self.wfile.write(b"x" * 100_000)
+        except OSError:
+            return
+
+    def _slow_head(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        self._go_on_with(b"x" * 10, every_seconds=0.02)
+
+    def _not_yet(self) -> None:
+        self._go_on_with(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+    def _trailers(self) -> None:
+        self._send(200, {"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n")
+        self._go_on_with(b"X: y\r\n" * 100)
+
+    def _go_on_with(self, data: bytes, every_seconds: float = 0) -> None:
+        self.close_connection = True
+        try:
+            while not self.server.held.wait(every_seconds):  # type: ignore[attr-defined]
+                self.wfile.write(data)
         except OSError:
             return
 
@@ -147,20 +167,48 @@ class CancelledError(Exception):
 
 
 @pytest.mark.parametrize("url", ["http://{web}/silent", "http://{mute}/", "https://{mute}/", "http://{full}/"])
-def test_a_pull_is_given_up_while_the_other_side_is_silent(root: Root, folder: Path, web: str, url: str) -> None:
+def test_a_pull_is_given_up_while_the_other_side_is_silent(
+    root: Root, folder: Path, web: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of a file, before an answer, before a TLS session, before a connection."""
+    monkeypatch.setattr("storage.connection._LOOK_UP_SECONDS", 0.02)
     limits = PullLimits(allow_private=True, silence_seconds=3600)
     told: list[int] = []
 
     def report(done: int, _total: int) -> None:
         told.append(done)
-        if len(told) == 2:
+        if len(told) == 20:  # more often than anything is awaited before the silence begins
             raise CancelledError
 
     with socket.create_server(("127.0.0.1", 0)) as mute, full_server() as full:
         addresses = {"web": web.removeprefix("http://"), "mute": f"127.0.0.1:{mute.getsockname()[1]}", "full": full}
         with pytest.raises(CancelledError):
             pull(root, url.format(**addresses), b"a", limits, report)
+    assert os.listdir(folder) == []
+
+
+ENDLESS = ["/slow-head", "/not-yet", "/trailers"]
+"""What comes there is no part of a file: a head that never ends, answers that are none yet, trailers."""
+
+
+@pytest.mark.parametrize("path", ENDLESS)
+def test_what_comes_around_the_body_is_limited_in_time(root: Root, folder: Path, web: str, path: str) -> None:
+    with pytest.raises(NodeTimeout, match="took too long"):
+        pull(root, web + path, b"a", PullLimits(allow_private=True, longest_seconds=0.3))
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("path", [*ENDLESS, "/endless"])
+def test_a_pull_is_given_up_while_something_comes(root: Root, folder: Path, web: str, path: str) -> None:
+    told: list[int] = []
+
+    def report(done: int, _total: int) -> None:
+        told.append(done)
+        if len(told) == 20:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        pull(root, web + path, b"a", PullLimits(allow_private=True), report)
     assert os.listdir(folder) == []
 
 
@@ -235,8 +283,16 @@ NOT_PUBLIC = [
     "169.254.169.254",
     "100.64.0.1",
     "192.0.0.8",
+    "192.0.0.170",
+    "192.0.2.1",
+    "192.88.99.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "100.127.255.254",
     "198.18.0.1",
+    "198.19.255.254",
     "224.0.0.1",
+    "239.255.255.250",
     "240.0.0.1",
     "255.255.255.255",
     "::",
@@ -248,10 +304,37 @@ NOT_PUBLIC = [
     "::ffff:169.254.169.254",
     "64:ff9b::7f00:1",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b::192.168.1.1",
+    "64:ff9b::100.64.0.1",
+    "64:ff9b::192.88.99.1",
+    "64:ff9b::224.0.0.1",
     "64:ff9b:1::1",
     "2002:7f00:1::",
     "2002:a00:1::",
+    "2002:a9fe:a9fe::1",
+    "2002:808:808::1",
     "2001:0:4136:e378:8000:63bf:80ff:fffe",
+    "2001:0:7f00:1:8000:63bf:f7f7:f7f7",
+    "2001:0:808:808:8000:63bf:f7f7:f7f7",
+    "2001:1::1",
+    "2001:2::1",
+    "2001:10::1",
+    "2001:20::1",
+    "2001:30::1",
+    "::ffff:0:127.0.0.1",
+    "::ffff:192.88.99.1",
+    "100::1",
+    "100:0:0:1::1",
+    "3fff::1",
+    "3fff:fff::1",
+    "5f00::1",
+    "fec0::1",
+    "fec0::1%lo",
+    "feff::1",
+    "ff05::2",
+    "ff0e::1",
+    "4000::1",
     "fe80::1",
     "fe80::1%lo",
     "fc00::1",
@@ -267,7 +350,9 @@ def test_an_address_that_is_not_public_is_known(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_a_public_address_is_known(address: str) -> None:
     assert is_public(address)
 

@@ -19,22 +19,21 @@ from tests.storage.files_process import FilesProcess, running_files_process
 
 
 @pytest.fixture(scope="module")
-def files_process() -> Iterator[FilesProcess]:
+def files_process(store_url: str) -> Iterator[FilesProcess]:
     """A host's files process."""
     data = Path(tempfile.mkdtemp(prefix="lightd-app-"))
     try:
-        with running_files_process(
-            Settings(data=data, node=NODE, disk_floor_mb=16, volume_driver="directory")
-        ) as process:
+        settings = Settings(data=data, redis_url=store_url, node=NODE, disk_floor_mb=16, volume_driver="directory")
+        with running_files_process(settings) as process:
             yield process
     finally:
         shutil.rmtree(data)
 
 
 @pytest.fixture
-def settings(files_process: FilesProcess, store_url: str) -> Settings:
+def settings(files_process: FilesProcess) -> Settings:
     """Settings of an API on the same host."""
-    return replace(files_process.settings, redis_url=store_url, volume_size_mb=32)
+    return replace(files_process.settings, volume_size_mb=32)
 
 
 class Files:

@@ -159,6 +159,22 @@ def test_a_link_uploads_without_any_header(files: Files, application: Flask) -> 
     assert application.test_client().get(path).status_code == 403
 
 
+def test_a_link_ends_when_the_token_that_made_it_is_revoked(files: Files, api: Api, application: Flask) -> None:
+    (files.folder / "a").write_text("old")
+    client, wanted = application.test_client(), {"path": "a", "action": "download"}
+    issued, once = (api.post("/auth/tokens", {"ttl": "1h", "remove_on_use": use}).json for use in (False, True))
+    calls = []
+    for token in (issued, once):
+        holder = Api(client, token["token"])
+        calls.append(urlsplit(holder.post(f"{files.url}/links", wanted).json["url"]).path)
+    assert [client.get(call).text for call in calls] == ["old", "old"]
+    uploading = Api(client, issued["token"]).post(f"{files.url}/links", {"path": "a", "action": "upload"}).json["url"]
+    assert api.delete(f"/auth/tokens/{issued['id']}").status_code == 204
+    for refused in (client.get(calls[0]), client.put(urlsplit(uploading).path, data=b"new")):
+        assert (refused.status_code, refused.json["code"]) == (403, "link_revoked")
+    assert client.get(calls[1]).text == "old", "a token for a single use is gone, not revoked"
+
+
 def test_a_link_downloads_a_folder_in_the_format_asked_for(files: Files, content: bytes, application: Flask) -> None:
     answer = application.test_client().get(link(files, path="", action="download") + "?format=zip")
     assert zipfile.ZipFile(io.BytesIO(answer.data)).namelist() == ["world.dat"]
