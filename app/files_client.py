@@ -78,7 +78,7 @@ class FilesClient:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: Iterable[bytes] | None = None,
+        body: Iterable[bytes | memoryview] | None = None,
     ) -> BaseHTTPResponse:
         """Send a host a body piece by piece, or have it send one, which the caller reads and closes.
 
@@ -97,7 +97,7 @@ class FilesClient:
         method: str,
         target: str,
         headers: dict[str, str],
-        body: bytes | Iterable[bytes] | None,
+        body: bytes | Iterable[Any] | None,
         timeout: Timeout,
         *,
         preload_content: bool,

@@ -18,10 +18,9 @@ from app.errors import problem
 from app.services import services
 from fleet.errors import Invalid
 from fleet.models import Node
+from fleet.request_body import body_pieces
 
 _DOWN_BYTES = 256 * 1024
-# gunicorn copies what it has read ahead, up to 1 MB, with every smaller read.
-_UP_BYTES = 1024 * 1024
 _ASKED = ("Range", "If-Range")
 _TOLD = (
     "Accept-Ranges",
@@ -72,10 +71,10 @@ def _pieces(upstream: BaseHTTPResponse) -> Iterator[bytes]:
         raise ConnectionResetError(errno.ECONNRESET, "the host broke off") from error
 
 
-def _body(length: int | None) -> Iterator[bytes]:
+def _body(length: int | None) -> Iterator[bytes | memoryview]:
     missing = length
     try:
-        while piece := request.stream.read(_UP_BYTES):
+        for piece in body_pieces(request.environ, request.stream):
             missing = None if missing is None else missing - len(piece)
             yield piece
             time.sleep(0)

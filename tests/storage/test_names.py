@@ -91,9 +91,12 @@ def test_nothing_is_deleted_when_one_path_is_missing(root: Root, folder: Path) -
     assert os.listdir(folder) == ["a"]
 
 
-def test_a_thousand_levels_and_two_thousand_files_are_deleted(root: Root, folder: Path) -> None:
-    make_folder(root, b"t/" + b"/".join([b"x"] * 1000))
-    for number in range(2_000):
+@pytest.mark.parametrize(
+    ("levels", "files"), [(200, 500), pytest.param(1000, 10_000, marks=pytest.mark.long)], ids=["some", "many"]
+)
+def test_deep_folders_and_many_files_are_deleted(root: Root, folder: Path, levels: int, files: int) -> None:
+    make_folder(root, b"t/" + b"/".join([b"x"] * levels))
+    for number in range(files):
         (folder / "t" / str(number)).touch()
     delete(root, [b"t"])
     assert os.listdir(folder) == []

@@ -29,11 +29,13 @@ SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def files_process() -> Iterator[FilesProcess]:
+def files_process(store_url: str) -> Iterator[FilesProcess]:
     """A host's files process that listens on TCP."""
     data = Path(tempfile.mkdtemp(prefix="lightd-app-"))
     url = f"http://127.0.0.1:{free_port()}"
-    settings = Settings(data=data, node=NODE, disk_floor_mb=16, volume_driver="directory", files_url=url)
+    settings = Settings(
+        data=data, redis_url=store_url, node=NODE, disk_floor_mb=16, volume_driver="directory", files_url=url
+    )
     try:
         with running_files_process(settings) as process:
             yield process

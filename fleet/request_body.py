@@ -1,0 +1,43 @@
+"""The body of a request as gunicorn hands it over, with as little copying as can be: for both HTTP edges.
+
+Nothing of gunicorn is imported; what is known here is how its `wsgi.input` looks for a body of known length.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+_PIECE_BYTES = 256 * 1024
+
+
+def body_pieces(environ: Mapping[str, Any], stream: IO[bytes]) -> Iterator[bytes | memoryview]:
+    """The body in pieces as they come, each good until the next is asked for; it may end early.
+
+    `stream` is read where the connection itself cannot be: a body of unknown length, another server than gunicorn.
+    """
+    reader = getattr(environ["wsgi.input"], "reader", None)
+    if hasattr(reader, "length") and hasattr(reader, "unreader"):
+        yield from _received(reader, environ["gunicorn.socket"])
+        return
+    while piece := stream.read(_PIECE_BYTES):
+        yield piece
+
+
+def _received(reader: Any, connection: socket.socket) -> Iterator[bytes | memoryview]:
+    """The rest of a body of known length, straight from the connection.
+
+    gunicorn's own way takes 8 KB at a time and copies each byte several times through fresh memory, which halves the
+    speed of an upload.
+    """
+    ahead = reader.unreader.take_buffered()
+    first = ahead[: reader.length]
+    reader.unreader.unread(ahead[len(first) :])
+    reader.length -= len(first)
+    if first:
+        yield first
+    buffer = memoryview(bytearray(_PIECE_BYTES))
+    while reader.length and (count := connection.recv_into(buffer[: reader.length])):
+        reader.length -= count
+        yield buffer[:count]
