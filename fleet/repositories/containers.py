@@ -267,6 +267,15 @@ class ContainerRepository:
         }
         return self._scripts.run("transition", request)[0] == "ok"
 
+    def made_again(self, container: Container, engine_id: str) -> bool:
+        """Its engine container was made again, and nobody has told the record. False when the record has changed."""
+        request = {
+            "id": container.internal_id,
+            "guard": {"engine_id": container.container_id or ""},
+            "set": changed_fields({"container_id": engine_id}, time.time()),
+        }
+        return self._scripts.run("transition", request)[0] == "ok"
+
     def exited(self, container_id: str, node: str, engine_id: str, run: Run) -> tuple[bool, str]:
         """The process has ended. Answers whether that was news, and the id of a job that now goes on, or ''."""
         now = time.time()

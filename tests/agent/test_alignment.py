@@ -10,11 +10,12 @@ import pytest
 from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.store import connect
-from tests.worker.operations.conftest import GAME_PORT, Site, site
+from tests.worker.operations.conftest import GAME_PORT, IMAGE, VOLUME, Site, site
 from worker.agent.agent import Agent
 from worker.doctor.compose import create_doctor
 from worker.doctor.doctor import Doctor
 from worker.operations.names import server_name
+from worker.operations.plans import server_plan
 from worker.recovery.evidence import INSTALL_LOST
 from worker.runtime.base import LABEL_DATA, ContainerPlan
 
@@ -28,6 +29,12 @@ def agent(site: Site) -> Iterator[Agent]:
     yield Agent(site.host.settings, stores, site.runtime, lambda _job: None, lambda _node, _queue: None)
     for client in (stores.record, stores.blocking, stores.stream, stores.stream_bytes):
         client.close()
+
+
+def make_again(site: Site) -> str:
+    """The server's engine container is made again, and the record does not hear of it; the new engine id."""
+    folder, volume = site.host.data_folder("a"), site.volumes.ensure_mounted(VOLUME)
+    return site.runtime.create(server_plan(site.host.settings, site.container("a"), IMAGE, volume, folder))
 
 
 @pytest.fixture
@@ -51,6 +58,33 @@ def test_an_install_that_nobody_is_on_any_more_has_failed(site: Site, agent: Age
     assert site.port_is_free()
     assert site.told("a")[-2:] == ["failed", f"Error: {INSTALL_LOST}"]
     assert site.run(site.ask("a", Action.REINSTALL)).state == "done"
+
+
+def test_an_engine_container_that_the_record_does_not_know_is_known_again(
+    site: Site, agent: Agent, doctor: Doctor
+) -> None:
+    site.ready("a", GAME_PORT)
+    made = make_again(site)
+    agent.reconciler.compare()
+    assert site.container("a").container_id == made
+    assert doctor.differences() == []
+    made = make_again(site)
+    (difference,) = doctor.differences()
+    assert "speaks of another engine container" in difference.sentence
+    assert doctor.mend(difference) == ""
+    assert site.container("a").container_id == made
+    assert site.run(site.ask("a", Action.START)).state == "done"
+
+
+def test_what_a_job_is_about_to_tell_of_is_left_to_it(site: Site, agent: Agent) -> None:
+    before = site.ready("a", GAME_PORT)
+    make_again(site)
+    job = site.ask("a", Action.START)
+    agent.reconciler.compare()
+    assert site.container("a").container_id == before.container_id
+    assert site.run(job).state == "done"
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.running and site.container("a").container_id == seen.engine_id
 
 
 def test_an_install_that_somebody_is_on_goes_on(site: Site, agent: Agent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -74,6 +75,21 @@ class Alignment:
                 self._end_if_stuck(record)
         else:
             self._read_rest(found)
+
+    def known_again(self, record: Container, found: EngineContainer) -> Container:
+        """The record, which speaks of the server's engine container from now on.
+
+        A worker that made it again may have died, or waited in vain for the engine's answer, before the record knew.
+        """
+        if record.container_id == found.engine_id or record.state not in (State.READY, *ALIVE):
+            return record
+        if record.deleting or self._has_open_job(record):
+            return record
+        now = self._runtime.inspect(found.name)  # the record was read after the engine had been asked
+        if now is None or now.engine_id != found.engine_id or not self._containers.made_again(record, found.engine_id):
+            return record
+        log.warning("an engine container was made that the record did not know", container=record.internal_id)
+        return replace(record, container_id=found.engine_id)
 
     def align_missing(self, record: Container) -> None:
         """The engine has no container for this record."""

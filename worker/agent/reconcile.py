@@ -66,5 +66,5 @@ class Reconciler:
             elif found is None:
                 self._alignment.align_missing(record)
             else:
-                self._alignment.align(record, found)
+                self._alignment.align(self._alignment.known_again(record, found), found)
         self._strays.remove(every)

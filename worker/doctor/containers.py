@@ -77,9 +77,8 @@ class ContainerCheck:
         if found is None:
             yield from self._no_server(record)
         elif found.engine_id != record.container_id:
-            yield Difference(
-                f"The record of container {name} speaks of another engine container than {found.name}; reinstall it."
-            )
+            sentence = f"The record of container {name} speaks of another engine container than {found.name}."
+            yield Difference(sentence, None if record.state is State.FAILED else self._compare)
         elif found.running is not (record.state in ALIVE):
             does = "runs" if found.running else "does not run"
             sentence = f"Container {name} {does} in the engine, but its record says {record.state}."

@@ -14,6 +14,7 @@ from fleet.models import Limits
 from fleet.repositories.containers import Superseded
 from fleet.repositories.refusals import installing
 from worker.operations.failure import Ending
+from worker.operations.names import server_name
 from worker.operations.work import Work
 from worker.runtime.base import Usage
 
@@ -26,8 +27,9 @@ def change_limits(work: Work) -> None:
     if work.container.state is State.INSTALLING:
         raise installing()
     wanted = replace(work.spec.limits, **work.job.arguments)
-    if work.container.container_id:
-        _apply(work, work.container.container_id, wanted)
+    found = work.host.runtime.inspect(server_name(work.name))  # by name: the record may not know it yet
+    if found is not None and work.host.is_ours(found):
+        _apply(work, found.engine_id, wanted)
     _record(work, wanted)
 
 

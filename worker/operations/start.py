@@ -104,7 +104,11 @@ def _recreated(work: Work) -> str:
     _log.info("the engine container is made again", container=work.name)
     work.host.runtime.ensure_network(work.host.settings.network)
     engine_id = create_server(work)
-    work.write(container_id=engine_id)
+    try:
+        work.write(container_id=engine_id)
+    except Superseded:
+        work.host.containers.made_again(work.container, engine_id)  # the older one is gone all the same
+        raise
     return engine_id
 
 

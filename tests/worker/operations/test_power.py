@@ -104,6 +104,25 @@ def test_a_kill_that_came_before_the_process_ends_it_after_all(site: Site, monke
     assert site.container("a").state is State.READY
 
 
+def test_a_kill_that_came_while_the_container_was_made_again_leaves_it_known(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ready("a")
+    site.runtime.remove(server_name("a"))
+    create = MemoryRuntime.create
+
+    def killed_while_making(runtime: MemoryRuntime, plan: ContainerPlan) -> str:
+        site.ask("a", Action.KILL)
+        return create(runtime, plan)
+
+    job = site.ask("a", Action.START)
+    monkeypatch.setattr(MemoryRuntime, "create", killed_while_making)
+    assert site.run(job).state == "cancelled"
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and not seen.running
+    assert site.container("a").container_id == seen.engine_id
+
+
 def test_a_stop_that_came_while_starting_finds_the_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.ready("a")
     start, asked = MemoryRuntime.start, []

@@ -12,9 +12,10 @@ from fleet.lifecycle import Action
 from fleet.models import Job, Limits
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import new_job
-from tests.worker.operations.conftest import NODE, Site
+from tests.worker.operations.conftest import IMAGE, NODE, VOLUME, Site
 from tests.worker.operations.test_crashes import Death, dying, run_and_die
 from worker.operations.names import server_name
+from worker.operations.plans import server_plan
 from worker.runtime.memory import MemoryRuntime
 
 MB = 1024 * 1024
@@ -32,6 +33,14 @@ def agreed(site: Site) -> Limits:
     seen = site.runtime.inspect(server_name("a"))
     assert seen is not None and seen.limits == asdict(limits)
     return limits
+
+
+def test_new_limits_reach_an_engine_container_that_the_record_does_not_know(site: Site) -> None:
+    before = site.ready("a")
+    folder, volume = site.host.data_folder("a"), site.volumes.ensure_mounted(VOLUME)
+    site.runtime.create(server_plan(site.host.settings, before, IMAGE, volume, folder))
+    assert site.run(ask(site, pids=17)).state == "done"
+    assert agreed(site).pids == 17
 
 
 @pytest.mark.parametrize("make", [Site.ready, Site.running], ids=["stopped", "running"])
