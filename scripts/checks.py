@@ -35,6 +35,9 @@ PROGRAMS = {
     "zip": "zip",
     "zstd": "zstd",
 }
+CHAOS_SEED = "LIGHTD_CHAOS_SEED"
+CHAOS_MINUTES = "LIGHTD_CHAOS_MINUTES"
+_SEEDS = 10**6
 _OURS = ("app", "celery_app.py", "fleet", "scripts", "storage", "worker", "wsgi.py")
 _STATIC_CHECKS = (
     ("format", ("ruff", "format", "--check", ".")),
@@ -62,6 +65,14 @@ def check(settings: Settings, *, everything: bool, pytest_arguments: tuple[str, 
     if failed:
         raise Failure(f"These checks failed: {', '.join(failed)}.")
     return code
+
+
+def chaos_arguments(seed: int | None, minutes: float | None) -> tuple[str, ...]:
+    """What chooses the chaos alone; the test reads seed and minutes from the environment. Without a seed it is new."""
+    os.environ[CHAOS_SEED] = str(secrets.randbelow(_SEEDS) if seed is None else seed)
+    if minutes is not None:
+        os.environ[CHAOS_MINUTES] = str(minutes)
+    return "tests/chaos", "-s"
 
 
 def _static_checks() -> list[str]:

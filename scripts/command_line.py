@@ -180,10 +180,22 @@ def run(name: str) -> None:
 
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option("--all", "everything", is_flag=True, help="Run the long suites too.")
+@click.option("--chaos", is_flag=True, help="Only let everything die that can, under load, and look what is left.")
+@click.option("--seed", type=int, help="The seed of the chaos, to have the same faults again.")
+@click.option("--minutes", type=float, help="How long the chaos goes on at least.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def test(ctx: click.Context, everything: bool, pytest_arguments: tuple[str, ...]) -> None:
+def test(
+    ctx: click.Context,
+    everything: bool,
+    chaos: bool,
+    seed: int | None,
+    minutes: float | None,
+    pytest_arguments: tuple[str, ...],
+) -> None:
     """Check everything: format, lint, types, tests. With PYTEST_ARGUMENTS only the tests that they choose."""
-    from scripts.checks import check
+    from scripts.checks import chaos_arguments, check
 
+    if chaos:
+        everything, pytest_arguments = True, (*chaos_arguments(seed, minutes), *pytest_arguments)
     ctx.exit(check(configured(), everything=everything, pytest_arguments=pytest_arguments))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,11 @@ class OwnEngine:
         """End it as an administrator does; its containers end with it."""
         assert self._daemon
         end_dockerd(self._daemon)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Freeze it or let it go on; its containers run on."""
+        assert self._daemon
+        self._daemon.send_signal(number)
 
     def client(self) -> docker.DockerClient:
         """A client; the caller closes it."""
