@@ -65,7 +65,7 @@ def _reporter(host: Host, job: Job) -> Report:
 
     def report(done: int, total: int) -> None:
         nonlocal told_at, told_all
-        all_done = done == total and not told_all
+        all_done = done == total > 0 and not told_all  # a total of 0 is one that nobody knows yet
         if all_done or time.monotonic() - told_at >= _PROGRESS_SECONDS:
             told_at, told_all = time.monotonic(), told_all or all_done
             fraction = min(done / total, 1.0) if total else None
