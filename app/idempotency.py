@@ -21,7 +21,14 @@ from app.services import services
 from fleet.errors import Invalid, StillRunning
 from fleet.lifecycle import Action, State
 from fleet.models import Job
-from fleet.repositories.idempotency import LEASE_SECONDS, Idempotency, KeptAnswer, TiedJob, current_idempotency
+from fleet.repositories.idempotency import (
+    LEASE_SECONDS,
+    LONGEST_KEPT,
+    Idempotency,
+    KeptAnswer,
+    TiedJob,
+    current_idempotency,
+)
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
@@ -63,7 +70,7 @@ def _begin() -> Response | None:
     if not _SANE.fullmatch(sent):
         raise Invalid(f"{HEADER} must be 1 to 255 plain characters.", code="invalid_idempotency_key")
     name = hashlib.sha256(f"{g.principal.digest} {sent}".encode()).hexdigest()
-    found = _claim(services().idempotency, name, _fingerprint(), repeatable=getattr(view, "is_repeatable", False))
+    found = _claim(name, repeatable=getattr(view, "is_repeatable", False))
     if found is not None:
         return _answer_again(found)
     current_idempotency.set(name)
@@ -77,12 +84,12 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _claim(records: Idempotency, name: str, fingerprint: str, *, repeatable: bool) -> KeptAnswer | TiedJob | None:
+def _claim(name: str, *, repeatable: bool) -> KeptAnswer | TiedJob | None:
     """Like the repository's, but waits a while for a first call that is still at work."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    fingerprint, deadline = _fingerprint(), time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return records.claim(name, fingerprint, repeatable=repeatable)
+            return services().idempotency.claim(name, g.principal.digest, fingerprint, repeatable=repeatable)
         except StillRunning:
             if time.monotonic() >= deadline:
                 raise
@@ -107,7 +114,7 @@ def _end(response: Response) -> Response:
     staying.kill(block=False)
     current_idempotency.set(None)
     try:
-        if response.status_code >= 500 or response.status_code == 429 or response.is_streamed:
+        if not _is_kept(response):
             services().idempotency.release(name)
         else:
             body = response.get_data(as_text=True)
@@ -117,6 +124,13 @@ def _end(response: Response) -> Response:
         # The deed is done; when its lease has run out the key tells what is known of it.
         _log.warning("the answer for an idempotency key was not kept", reason=str(error))
     return response
+
+
+def _is_kept(response: Response) -> bool:
+    """Whether the same call is answered so again. A long refusal needs no keeping: nothing was done."""
+    if response.status_code >= 500 or response.status_code == 429 or response.is_streamed:
+        return False
+    return response.status_code < 400 or len(response.get_data()) <= LONGEST_KEPT
 
 
 def _answer_again(found: KeptAnswer | TiedJob) -> Response:

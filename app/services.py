@@ -58,7 +58,7 @@ def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Ser
         settings=settings,
         stores=stores,
         containers=ContainerRepository(stores.record),
-        idempotency=Idempotency(stores.record),
+        idempotency=Idempotency(stores.record, settings.idempotency_keys),
         jobs=JobRepository(stores.record, stores.blocking),
         logins=Logins(stores.record, tokens, settings.login_failures_per_minute),
         nodes=nodes,

@@ -38,6 +38,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | sockets | hash | an API process's open WebSockets: `all`, `container:<id>`, `token:<digest>`; 10 s | count_socket |
 | socket_processes | set | API processes that have open WebSockets | count_socket |
 | idempotency | hash | a call under an `Idempotency-Key`: hash, job and answer, 24 h | idempotency scripts, tie_job |
+| idempotency_keys | zset | a token's records of idempotency keys by the time of their end, 24 h | idempotency scripts |
 | failed_logins | string | count of failed logins from an address, 60 s from the first on | Logins |
 | known_login | string | a token was good at an address, 1 h | Logins |
 | idempotency_lease | string | sign of life of the call at work under a key, 6 s | claim_idempotency, the API |
@@ -95,6 +96,7 @@ _PARAMETERS = {
     "sockets": ("process",),
     "socket_processes": (),
     "idempotency": ("name",),
+    "idempotency_keys": ("owner",),
     "idempotency_lease": ("name",),
     "console": ("id",),
     "console_position": ("id",),

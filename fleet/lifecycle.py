@@ -58,11 +58,14 @@ MOVES: dict[Action, dict[State, State]] = {
         State.RUNNING: State.STOPPING,
     },
     Action.REINSTALL: {State.READY: State.INSTALLING, State.FAILED: State.INSTALLING},
-    Action.REBIND: {state: state for state in (State.READY, State.STARTING, State.RUNNING)},
+    Action.REBIND: {state: state for state in (State.READY, State.STARTING, State.RUNNING, State.FAILED)},
     Action.REPAIR: {state: state for state in State if state is not State.INSTALLING},
     Action.DELETE: {state: state for state in State},
 }
-"""For each action: the states it may be asked in, and the state it leads to at once."""
+"""For each action: the states it may be asked in, and the state it leads to at once.
+
+What failed is healed by a reinstall; where its ports went to others meanwhile, by a rebinding before that.
+"""
 
 
 def not_allowed(action: Action, state: State) -> ActionNotAllowed:

@@ -25,6 +25,11 @@ def event(name: str) -> str:
     return json.dumps({"event": "event", "data": name})
 
 
+def at_rest(ended_run: str | None) -> str:
+    """The state of a container that is ready, told as its last change was: it was installed, or has ended."""
+    return event(EXIT if ended_run else INSTALLED)
+
+
 def daemon(text: str, seq: int | None = None) -> str:
     """A sentence from Lightd itself; with `seq` it has a place among the container's console messages."""
     event = {"event": "daemon_message", "data": text}

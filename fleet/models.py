@@ -70,7 +70,8 @@ class Container:
     """One container's record. Runs are named by their start in nanoseconds since 1970, as 20 digits.
 
     `restart_at` is when the policy starts it again (unix seconds), `restarts` how often it did so in a row.
-    `next_ports` are held beside `ports` while a rebinding is under way. `own_image`: its last install left a private
+    `next_ports` are held beside `ports` while a rebinding is under way; `next_spec` is what a reinstall makes of it as
+    soon as that has the image, `spec` what it is until then. `own_image`: its last install left a private
     image, without which it cannot be made again.
     `revision` counts the changes of `spec`; `started_with` is the `startup_digest` that the latest process began with.
     """
@@ -95,6 +96,7 @@ class Container:
     restart_at: float | None = None
     restarts: int = 0
     next_ports: tuple[PortBinding, ...] | None = None
+    next_spec: Spec | None = None
     own_image: bool = False
     revision: int = 0
     started_with: str | None = None

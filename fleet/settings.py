@@ -74,6 +74,9 @@ class Settings:
         100,
         "Wrong tokens an address may try in a minute; then it gets `429` for whatever could be a guess.",
     )
+    idempotency_keys: int = _setting(
+        "LIGHTD_IDEMPOTENCY_KEYS", 10_000, "Idempotency keys that one token may use in 24 hours; then it gets `429`."
+    )
     trusted_proxies: tuple[str, ...] = _setting(
         "LIGHTD_TRUSTED_PROXIES",
         (),

@@ -9,7 +9,7 @@ import structlog
 
 from app.services import Services
 from fleet.lifecycle import Action
-from fleet.models import Container, Job
+from fleet.models import Job
 from fleet.repositories.jobs import new_job
 
 PATIENCE_SECONDS = 25.0
@@ -41,13 +41,11 @@ DEEDS = {
 def request_action(services: Services, container_id: str, action: Action, **changes: Any) -> str:
     """Begin an action on a container; answers the id of its job, or of the equal job that is under way.
 
+    `changes` are written with the new state.
+
     Raises NotFound, ActionNotAllowed, Conflict, or Unavailable when the container's host is offline.
     """
-    return begin_action(services, services.containers.get(container_id), action, **changes)
-
-
-def begin_action(services: Services, container: Container, action: Action, **changes: Any) -> str:
-    """Like `request_action`, for a record that was just read; `changes` are written with the new state."""
+    container = services.containers.get(container_id)
     services.nodes.online(container.node)
     job = new_job(action.value, container.node, DEEDS[action].queue, internal_id=container.internal_id)
     begun = services.containers.begin(container, action, job, **changes)

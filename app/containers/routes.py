@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from flask import Response
@@ -14,8 +13,9 @@ from app.containers.amendment import amend_container
 from app.containers.command import send_command
 from app.containers.creation import create_container
 from app.containers.deletion import delete_container
-from app.containers.power import DEEDS, begin_action, request_action
+from app.containers.power import DEEDS, request_action
 from app.containers.rebinding import rebind_network
+from app.containers.reinstalling import reinstall_container
 from app.containers.repair import repair_container
 from app.containers.schemas import (
     ActionStarted,
@@ -40,9 +40,7 @@ from app.idempotency import repeatable
 from app.json_body import Blueprint
 from app.paging import page_of, whole_list
 from app.services import services
-from fleet.errors import Conflict
-from fleet.images import require_image_allowed
-from fleet.lifecycle import Action, InstallState, State
+from fleet.lifecycle import Action, State
 from fleet.models import Container
 from fleet.scopes import Scope
 
@@ -129,18 +127,9 @@ def remove_container(query: dict[str, Any], internal_id: str) -> tuple[dict[str,
 @blueprint.response(200, ActionStarted)
 @repeatable
 @needs(Scope.ADMIN, reach=Reach.CONTAINER)
-def reinstall_container(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
-    """Install again, from the image; the volume's data stays."""
-    container = services().containers.get(internal_id)
-    if "install_script" in wanted:
-        wanted["install_script"] = wanted["install_script"] or None
-    spec = replace(container.spec, **wanted)
-    require_image_allowed(spec.image, services().settings.images_allowed)
-    changes = {"spec": spec, "install_state": InstallState.INSTALLING}
-    job_id = begin_action(services(), container, Action.REINSTALL, **changes)
-    if services().containers.get(internal_id).spec != spec:
-        raise Conflict("Another reinstall is under way; wait for it or kill it.", code="reinstall_under_way")
-    return _started(Action.REINSTALL, internal_id, job_id)
+def post_reinstall(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
+    """Install again, from the image; the volume's data stays. All stays as it is when the image cannot be had."""
+    return _started(Action.REINSTALL, internal_id, reinstall_container(services(), internal_id, wanted))
 
 
 @blueprint.route("/containers/<internal_id>/rebind-network", methods=["POST"])

@@ -74,6 +74,10 @@ class Reinstall(Schema):
     image = ImageName()
     install_script = Text(allow_none=True, max_bytes=_LONGEST_SCRIPT_BYTES)
 
+    @post_load
+    def _no_empty_script(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {**values, "install_script": values["install_script"] or None} if "install_script" in values else values
+
 
 class Rebinding(Schema):
     """The ports that a container has from now on, instead of those it had."""

@@ -10,7 +10,7 @@ from fleet.models import Container
 def state_message(container: Container) -> str:
     """The current state, told as the last change of state was: a container at rest was installed, or has ended."""
     if container.state is State.READY:
-        return messages.event(messages.EXIT if container.ended_run else messages.INSTALLED)
+        return messages.at_rest(container.ended_run)
     return messages.event(container.state.value)
 
 

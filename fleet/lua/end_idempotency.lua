@@ -4,5 +4,9 @@ local request = cjson.decode(ARGV[1])
 local record = K.idempotency(request.name)
 redis.call('DEL', K.idempotency_lease(request.name))
 if request.answer then redis.call('HSETNX', record, 'answer', request.answer)
-elseif redis.call('HEXISTS', record, 'job_id') == 0 then redis.call('DEL', record) end
+elseif redis.call('HEXISTS', record, 'job_id') == 0 then
+  local owner = redis.call('HGET', record, 'owner')
+  if owner then redis.call('ZREM', K.idempotency_keys(owner), request.name) end
+  redis.call('DEL', record)
+end
 return {'ok'}

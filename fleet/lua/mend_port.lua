@@ -7,8 +7,8 @@ if holder ~= was then return refuse('changed') end
 
 local function rightly(id)
   local record = redis.call('HMGET', K.container(id), 'state', 'ports', 'next_ports')
-  if not record[1] or record[1] == 'failed' then return false end
-  for part = 2, 3 do
+  if not record[1] then return false end
+  for part = record[1] == 'failed' and 3 or 2, 3 do
     for _, name in ipairs(members_of(record[part] or '[]')) do
       if name == member then return true end
     end

@@ -43,14 +43,12 @@ def container_fields(container: Container) -> dict[str, str]:
 
 def container_from_fields(fields: dict[str, str]) -> Container:
     """The record that `container_fields` wrote."""
-    spec = json.loads(fields["spec"])
-    spec["limits"] = Limits(**spec["limits"])
     exit_code = fields.get("exit_code")
     return Container(
         internal_id=fields["internal_id"],
         node=fields["node"],
         volume_id=fields["volume_id"],
-        spec=Spec(**spec),
+        spec=_spec(fields["spec"]),
         ports=_bindings(fields["ports"]),
         state=State(fields["state"]),
         install_state=InstallState(fields["install_state"]),
@@ -67,10 +65,16 @@ def container_from_fields(fields: dict[str, str]) -> Container:
         restart_at=float(fields["restart_at"]) if fields.get("restart_at") else None,
         restarts=int(fields.get("restarts") or 0),
         next_ports=_bindings(fields["next_ports"]) if fields.get("next_ports") else None,
+        next_spec=_spec(fields["next_spec"]) if fields.get("next_spec") else None,
         own_image=fields.get("own_image") == "1",
         revision=int(fields.get("revision") or 0),
         started_with=fields.get("started_with") or None,
     )
+
+
+def _spec(text: str) -> Spec:
+    spec = json.loads(text)
+    return Spec(**{**spec, "limits": Limits(**spec["limits"])})
 
 
 def _bindings(text: str) -> tuple[PortBinding, ...]:

@@ -95,8 +95,9 @@ class ContainerRepository:
     ) -> Job | str:
         """Move a container as `action` asks and open its job; the record, event and orders change together.
 
-        A reinstall takes the ports again that a failed install gave back; a rebinding takes those of `wishes` beside
-        the ones that it has. Answers `job`, or the id of the job of this kind that is under way already.
+        A reinstall takes the ports again that a failed install gave back, and brings a `next_spec`; a rebinding takes
+        those of `wishes` beside the ones that it has. Answers `job`, or the id of the job of this kind that is under
+        way already.
         A stop or kill of one that waits for its policy's next start cancels that, and its job is done at once.
         Raises ActionNotAllowed, Conflict while another job has the container, PortTaken, PortNotInPool.
         """
@@ -240,7 +241,9 @@ class ContainerRepository:
         request = {
             "id": container.internal_id,
             "guard": {"states": [State.INSTALLING], "ended_job": container.job_id},
-            "set": changed_fields({**failed, "run": None, "ended_run": None, "own_image": False}, time.time()),
+            "set": changed_fields(
+                {**failed, "run": None, "ended_run": None, "own_image": False, "next_spec": None}, time.time()
+            ),
             "free_ports": True,
             "messages": [messages.event(messages.FAILED), messages.error(reason)],
         }
@@ -354,7 +357,7 @@ def _begin_request(
         "id": container.internal_id,
         "node": container.node,
         "at": now,
-        "guard": {"states": [state], "revision": str(container.revision) if "spec" in changes else None},
+        "guard": {"states": [state], "revision": str(container.revision) if "next_spec" in changes else None},
         "set": changed_fields({"state": destination, "error": None, **changes}, now),
         "job": {
             **job_fields(job),

@@ -149,8 +149,8 @@ def test_a_reinstall_takes_a_new_image_and_script(
     assert answer.status_code == 200
     assert answer.json["message"] == "Container reinstall started"
     assert (dispatched[-1].kind, dispatched[-1].queue) == ("reinstall", "long")
-    container = offered.containers.get("game")
-    assert (container.spec.image, container.spec.install_script) == ("debian:12", "#!/bin/sh\n")
+    wanted = offered.containers.get("game").next_spec
+    assert wanted is not None and (wanted.image, wanted.install_script) == ("debian:12", "#!/bin/sh\n")
     assert api.get("/containers/game").json["install_state"] == "installing"
 
 
@@ -158,8 +158,8 @@ def test_a_reinstall_without_a_body_keeps_both(api: Api, offered: Services) -> N
     create(api, "scripted", install_script="#!/bin/sh\n")
     Worker(offered).install("scripted")
     assert api.post("/containers/scripted/reinstall").status_code == 200
-    spec = offered.containers.get("scripted").spec
-    assert (spec.image, spec.install_script) == ("ubuntu:22.04", "#!/bin/sh\n")
+    spec = offered.containers.get("scripted").next_spec
+    assert spec is not None and (spec.image, spec.install_script) == ("ubuntu:22.04", "#!/bin/sh\n")
 
 
 def test_a_reinstall_is_not_taken_for_another_one_that_is_under_way(api: Api, worker: Worker) -> None:
@@ -174,7 +174,8 @@ def test_a_reinstall_can_drop_the_script(api: Api, offered: Services) -> None:
     create(api, "scripted", install_script="#!/bin/sh\n")
     Worker(offered).install("scripted")
     api.post("/containers/scripted/reinstall", {"install_script": None})
-    assert offered.containers.get("scripted").spec.install_script is None
+    spec = offered.containers.get("scripted").next_spec
+    assert spec is not None and spec.install_script is None
 
 
 @pytest.mark.parametrize(

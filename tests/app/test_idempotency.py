@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.idempotency import HEADER, REPLAYED
 from app.services import Services
 from fleet.models import Job, Volume
 from fleet.repositories.containers import ContainerRepository
+from fleet.repositories.idempotency import LONGEST_KEPT
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from fleet.store import Client, connect
@@ -180,3 +182,59 @@ def test_a_call_that_may_have_been_done_is_neither_repeated_nor_locked(
     let_leases_run_out(store)
     refused = send(api, "/volumes", {"size": 16})
     assert (refused.status_code, refused.json["code"]) == (409, "idempotency_interrupted")
+
+
+@pytest.fixture
+def few_keys(settings: Settings, api: Api) -> Api:
+    """The same API where a token may use two keys a day."""
+    few = replace(settings, idempotency_keys=2)
+    return Api(create_app(few, connect(few), lambda _job: None).test_client(), api.token)
+
+
+def test_a_token_has_so_many_keys_and_no_more(few_keys: Api) -> None:
+    for number in (1, 2):
+        assert send(few_keys, "/network/ports", {**PORT, "port": number}, key=f"k{number}").status_code == 200
+    refused = send(few_keys, "/network/ports", {**PORT, "port": 3}, key="k3")
+    assert (refused.status_code, refused.json["code"]) == (429, "too_many_idempotency_keys")
+    assert 0 < int(refused.headers["Retry-After"]) <= SAME_CALL_SECONDS
+    assert few_keys.get("/network/ports/127.0.0.1/3").status_code == 404, "nothing was done"
+    assert send(few_keys, "/network/ports", {**PORT, "port": 1}, key="k1").headers[REPLAYED] == "true"
+    other = few_keys.post("/auth/tokens", {"ttl": "1h"}).json["token"]
+    assert send(Api(few_keys.client, other), "/network/ports", {**PORT, "port": 3}, key="k3").status_code == 200
+
+
+def test_a_key_counts_no_more_when_it_is_forgotten_or_its_answer_is_not_kept(few_keys: Api, store: Client) -> None:
+    few_keys.client.application.add_url_rule("/try", "try", lambda: ({}, 503), methods=["POST"])
+    assert send(few_keys, "/try", None, key="k0").status_code == 503
+    for number in (1, 2):
+        send(few_keys, "/network/ports", {**PORT, "port": number}, key=f"k{number}")
+    assert send(few_keys, "/network/ports", {**PORT, "port": 3}, key="k3").status_code == 429
+    (keys,) = store.keys("lightd:idempotency_keys:*")
+    oldest = store.zrange(keys, 0, 0)[0]
+    store.zadd(keys, {oldest: 1})
+    assert send(few_keys, "/network/ports", {**PORT, "port": 3}, key="k3").status_code == 200
+    assert 0 < store.ttl(keys) <= SAME_CALL_SECONDS
+
+
+def test_a_long_answer_is_not_kept_and_the_call_not_done_twice(
+    api: Api, store: Client, application: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def answer_at_length(**_: Any) -> dict[str, str]:
+        done.append("once")
+        return {"message": "x" * LONGEST_KEPT}
+
+    endpoint = next(rule.endpoint for rule in application.url_map.iter_rules() if rule.rule == "/network/ports/bulk")
+    monkeypatch.setitem(application.view_functions, endpoint, answer_at_length)
+    assert send(api, "/network/ports/bulk", {}).status_code == 200
+    again = send(api, "/network/ports/bulk", {})
+    assert (again.status_code, again.json["code"], done) == (409, "idempotent_answer_too_long", ["once"])
+    (record,) = store.keys("lightd:idempotency:*")
+    assert store.memory_usage(record) < LONGEST_KEPT
+
+
+def test_a_long_refusal_takes_no_room(api: Api, store: Client) -> None:
+    body = {f"unknown-{number}": 1 for number in range(2000)}
+    assert send(api, "/network/ports", body).status_code == 400
+    assert store.keys("lightd:idempotency:*") == []

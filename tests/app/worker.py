@@ -23,8 +23,10 @@ class Worker:
             changes = {"state": State.FAILED, "install_state": InstallState.FAILED}
             self.services.containers.write(container_id, job, finish="failed", error=error, **changes)
             return
+        container = self.services.containers.get(container_id)
         changes = {"state": State.READY, "install_state": InstallState.READY, "container_id": f"engine-{container_id}"}
-        self.services.containers.write(container_id, job, finish="done", **changes)
+        spec = container.next_spec or container.spec
+        self.services.containers.write(container_id, job, finish="done", spec=spec, next_spec=None, **changes)
 
     def start(self, container_id: str) -> str:
         """Begin a run; answers its name."""

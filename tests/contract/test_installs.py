@@ -116,6 +116,24 @@ def test_reinstall_starts_again_from_the_image(stack: Stack, servers: Servers) -
     assert "/opt-old: No such file" in servers.logs(container)
 
 
+def test_a_reinstall_from_an_image_that_nobody_has_leaves_the_old_server(stack: Stack, servers: Servers) -> None:
+    port = servers.port()
+    container = servers.create("cat /opt-old", ports=[port], install_script="#!/bin/sh\necho kept > /opt-old")
+    before = servers.record(container)
+    with stack.socket(container) as events:
+        answer = servers.act(container, "reinstall", {"image": "127.0.0.1:1/nothing:1", "install_script": None})
+        job = stack.wait_for_job(answer["job_id"])
+        events.wait_for_state("installed", 20)
+    assert job["state"] == "failed" and "127.0.0.1:1/nothing:1" in job["error"]
+    after = servers.record(container)
+    assert (after["state"], after["install_state"], after["error"]) == ("ready", "ready", job["error"])
+    unchanged = ("image", "container_id", "ports", "startup_command")
+    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+    assert servers.in_use(port)
+    servers.act(container, "start")
+    eventually(lambda: "kept" in servers.logs(container), within_seconds=15, what="the output")
+
+
 def test_a_failed_install_can_be_done_again(stack: Stack, servers: Servers) -> None:
     made = accepted(servers.ask("cat ok", install_script="#!/bin/sh\nexit 3"))
     container = made["internal_id"]

@@ -55,7 +55,7 @@ def test_a_reinstall_does_not_undo_a_change_that_it_has_not_read(record: Record)
     record.containers.amend("a", lambda spec: replace(spec, env={"A": "b"}))
     job = new_job("reinstall", NODE, "long", internal_id="a")
     with pytest.raises(Conflict, match="same moment"):
-        record.containers.begin(read_before, Action.REINSTALL, job, spec=replace(read_before.spec, image="other"))
+        record.containers.begin(read_before, Action.REINSTALL, job, next_spec=replace(read_before.spec, image="other"))
     assert record.containers.get("a").spec.env == {"A": "b"}
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import docker
 import pytest
 import requests
+from docker.models.images import Image
 
 from tests.launcher.instance_processes import processes_of, pss_bytes
 from tests.launcher.supervised import is_alive, used_ticks
+from tests.support.answers import accepted, refused
 from tests.support.deadline import eventually
+from tests.support.images import BUSYBOX
 from tests.support.leftovers import remove_network
 from tests.support.ports import free_port
 from tests.support.stack import CHECKOUT, Stack, running_stack
@@ -27,8 +30,8 @@ NAMES = ["api", "files", "quick", "long", "agent", "store", "stream"]
 
 @pytest.fixture(scope="module")
 def instance(engine: docker.DockerClient) -> Iterator[Stack]:
-    """A running Lightd of this file's own; every test leaves it running."""
-    yield from running_stack(engine)
+    """A running Lightd of this file's own, for one image only; every test leaves it running."""
+    yield from running_stack(engine, LIGHTD_IMAGES_ALLOWED=BUSYBOX)
 
 
 def test_up_tells_the_token_the_address_and_commands_that_work(instance: Stack) -> None:
@@ -39,6 +42,24 @@ def test_up_tells_the_token_the_address_and_commands_that_work(instance: Stack) 
     assert json.loads(shell(ping))["status"] == "ok"
     volume_id = json.loads(shell(new_volume))["volume_id"]
     assert instance.api("DELETE", f"/volumes/{volume_id}").status_code == 204
+
+
+def test_only_images_that_the_operator_allows_are_installed_and_reinstalled(
+    instance: Stack, busybox_image: Image
+) -> None:
+    volume = accepted(instance.api("POST", "/volumes"), 201)["volume_id"]
+    body = {"internal_id": "allowed", "image": "debian:12", "volume_id": volume, "startup_command": "true"}
+    assert refused(instance.api("POST", "/containers", json=body), 403)["code"] == "image_not_allowed"
+    accepted(instance.api("POST", "/containers", json={**body, "image": BUSYBOX}))
+    instance.wait_for_state("allowed", "ready")
+    answer = instance.api("POST", "/containers/allowed/reinstall", json={"image": "debian:12"})
+    assert refused(answer, 403)["code"] == "image_not_allowed"
+    assert "image" in refused(instance.api("PATCH", "/containers/allowed", json={"image": "debian:12"}), 400)["fields"]
+    assert accepted(instance.api("GET", "/containers/allowed"))["image"] == BUSYBOX
+    again = accepted(instance.api("POST", "/containers/allowed/reinstall"))
+    assert instance.wait_for_job(again["job_id"])["state"] == "done"
+    accepted(instance.api("DELETE", "/containers/allowed"))
+    assert instance.api("DELETE", f"/volumes/{volume}").status_code == 204
 
 
 def test_a_second_up_is_quick_and_changes_nothing(instance: Stack) -> None:

@@ -15,6 +15,8 @@ LEGAL = [
     (Action.RESTART, State.READY, State.STARTING),
     (Action.RESTART, State.RUNNING, State.STOPPING),
     (Action.REINSTALL, State.FAILED, State.INSTALLING),
+    (Action.REBIND, State.FAILED, State.FAILED),
+    (Action.REPAIR, State.FAILED, State.FAILED),
     (Action.DELETE, State.RUNNING, State.RUNNING),
 ]
 

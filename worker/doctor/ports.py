@@ -56,11 +56,10 @@ class PortCheck:
 
 
 def _has(record: Container | None, member: str) -> bool:
-    return (
-        record is not None
-        and record.state is not State.FAILED
-        and any(binding.member == member for binding in (*record.ports, *(record.next_ports or ())))
-    )
+    if record is None:
+        return False
+    holds = () if record.state is State.FAILED else record.ports
+    return any(binding.member == member for binding in (*holds, *(record.next_ports or ())))
 
 
 def _shown(member: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fleet import messages
 from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import Action, InstallState, State
+from fleet.models import Spec
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import Cancelled
 from storage.volumes.sparse import check_host_room
@@ -19,24 +22,40 @@ from worker.operations.work import Work
 from worker.pulled_images import PulledImages
 from worker.runtime.base import ContainerPlan
 
+_TAKEN = "take"
+"""In a reinstall's journal from when it is about to remove the old container: before, that stays as it was."""
+
 
 def install(work: Work) -> None:
     """Do all steps, then show the container as ready. Raises Undone when nothing of it remains."""
+    if work.job.kind == Action.REINSTALL and _TAKEN not in work.journal:
+        wanted = work.container.next_spec or work.spec
+        run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step(_TAKEN, lambda: _take(work, wanted))])
     run_steps(work, [*_steps(work), Step("finish", lambda: _show_ready(work))])
 
 
+def _take(work: Work, wanted: Spec) -> None:
+    """From here on the container is what the reinstall makes of it."""
+    _write_unless_cancelled(work, spec=wanted, next_spec=None)
+    work.container = work.host.containers.get(work.name)
+
+
 def _show_ready(work: Work) -> None:
-    """The end of the job; raises Cancelled when somebody asked for that before."""
+    _write_unless_cancelled(
+        work,
+        finish="done",
+        tell=[messages.event(messages.INSTALLED)],
+        state=State.READY,
+        install_state=InstallState.READY,
+        container_id=work.journal["create"],
+        own_image=bool(work.journal.get("commit")),
+    )
+
+
+def _write_unless_cancelled(work: Work, **changes: Any) -> None:
+    """Change the record; raises Cancelled when somebody asked for that before."""
     try:
-        work.write(
-            finish="done",
-            unless_cancelled=True,
-            tell=[messages.event(messages.INSTALLED)],
-            state=State.READY,
-            install_state=InstallState.READY,
-            container_id=work.journal["create"],
-            own_image=bool(work.journal.get("commit")),
-        )
+        work.write(unless_cancelled=True, **changes)
     except Superseded as refusal:
         if str(refusal) == "cancelled":
             raise Cancelled from refusal
@@ -44,7 +63,10 @@ def _show_ready(work: Work) -> None:
 
 
 def end_install(work: Work, ending: Ending) -> None:
-    """Show the container as failed; it holds no port any more."""
+    """Show the container as failed; it holds no port any more. A reinstall that could not begin changed nothing."""
+    if work.job.kind == Action.REINSTALL and _TAKEN not in work.journal and work.container.container_id:
+        _show_unchanged(work, ending)
+        return
     work.write(
         finish=ending.state,
         error=ending.reason,
@@ -56,6 +78,19 @@ def end_install(work: Work, ending: Ending) -> None:
         run=None,
         ended_run=None,
         own_image=False,
+        next_spec=None,
+    )
+
+
+def _show_unchanged(work: Work, ending: Ending) -> None:
+    """The old container is as it was before, and why it still is."""
+    work.write(
+        finish=ending.state,
+        error=ending.reason,
+        tell=[messages.at_rest(work.container.ended_run), messages.error(ending.reason)],
+        state=State.READY,
+        install_state=InstallState.READY,
+        next_spec=None,
     )
 
 
@@ -99,9 +134,10 @@ def prepared_plan(work: Work, image: str) -> ContainerPlan:
 
 def _steps(work: Work) -> list[Step]:
     host = work.host
-    steps = [Step("pull", lambda: pull_image(work))]
     if work.job.kind == Action.REINSTALL:
-        steps.append(Step("clear", lambda: _clear(work), lambda: _clear(work)))
+        steps = [Step("clear", lambda: _clear(work), lambda: _clear(work))]
+    else:
+        steps = [Step("pull", lambda: pull_image(work, work.spec))]
     if work.spec.install_script:
         steps += [
             Step("install", lambda: _install(work), lambda: remove_install_container(work)),
@@ -113,12 +149,12 @@ def _steps(work: Work) -> list[Step]:
     return steps
 
 
-def pull_image(work: Work) -> None:
-    """Fetch the image unless it is there; where the container says `always`, also then."""
+def pull_image(work: Work, spec: Spec) -> None:
+    """Fetch the image of `spec` unless it is there; where that says `always`, also then."""
     check_host_room(work.host.settings, work.container.volume_id)
-    runtime, image = work.host.runtime, work.spec.image
+    runtime, image = work.host.runtime, spec.image
     is_there = runtime.has_image(image)
-    if work.spec.pull_policy == "always" or not is_there:
+    if spec.pull_policy == "always" or not is_there:
         runtime.pull(image, work.progress("pull"))
     if not is_there:
         PulledImages(work.host.settings).note(image)

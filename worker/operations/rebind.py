@@ -2,6 +2,8 @@
 
 Until the end the container holds its old and its new ports. First a container that does nothing else tries the new
 ports, so that one which cannot be had disturbs nobody. Then the server is stopped, made again and started again.
+
+A container that failed has no server and holds no port: it has others from then on, which its reinstall takes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ _KILL_SECONDS = 10.0
 
 def rebind(work: Work) -> bool:
     """Do all steps. True when the job shall be taken up again at once; raises Undone when the old ports stay."""
+    if work.container.state is State.FAILED:
+        ports = [asdict(port) for port in work.container.next_ports or ()]
+        work.write(finish="done", rebound=True, free_ports=True, result={"ports": ports})
+        return False
     steps = [
         Step("probe", lambda: _probe(work), lambda: work.host.remove_from_engine(probe_name(work.name))),
         Step("stop", lambda: _stop(work)),
@@ -47,6 +53,10 @@ def rebind(work: Work) -> bool:
 
 def end_rebind(work: Work, ending: Ending) -> None:
     """The old ports stay. A server that was stopped for this is started again, unless somebody killed it."""
+    if work.container.state is State.FAILED:
+        tell = [messages.error(ending.reason)]
+        work.write(finish=ending.state, error=ending.reason, tell=tell, rebound=False, free_ports=True)
+        return
     seen, reason = _current(work), ending.reason
     work.write(container_id=seen.engine_id if seen else None)
     stopped = work.journal.get("stop", {}).get("start", False)

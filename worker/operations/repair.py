@@ -99,7 +99,7 @@ def _mend_container(work: Work, findings: Findings) -> EngineContainer:
     if found is None:
         image = server_image(work)
         if not runtime.has_image(image):
-            pull_image(work)
+            pull_image(work, work.spec)
             findings.repaired.append(f"The image {image} was missing; it was pulled again.")
         work.write(container_id=replace_server(work, image))
         findings.repaired.append("The engine had no container; it was made again.")

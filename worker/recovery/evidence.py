@@ -37,7 +37,7 @@ def container_from(
         told = _from_labels(node, folder, source)
     else:
         raise Invalid("This host holds nothing of the container.")
-    told = replace(told, node=node, job_id=None, deleting=False, updated_at=int(time.time()))
+    told = replace(told, node=node, job_id=None, deleting=False, next_spec=None, updated_at=int(time.time()))
     if server is not None:
         return _with_server(told, server)
     if install is not None or told.state is State.INSTALLING:

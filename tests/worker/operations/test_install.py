@@ -16,6 +16,7 @@ from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
 from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
+from tests.worker.operations.test_crashes import Death, dying
 from worker.operations.names import install_name, private_image, server_name
 from worker.runtime.base import LABEL_NODE, LABEL_SPEC
 from worker.runtime.memory import MemoryRuntime
@@ -233,19 +234,73 @@ def test_both_scripts_are_there_without_an_install_script_too(site: Site) -> Non
     assert sorted(path.name for path in folder.iterdir()) == ["entrypoint.sh", "install.sh"]
 
 
-def test_what_the_last_install_left_goes_when_a_reinstall_without_a_script_is_cancelled(site: Site) -> None:
+def test_a_reinstall_that_cannot_have_its_image_leaves_the_old_container_as_it_was(site: Site) -> None:
     site.install_behaves("a", layer_bytes=4096)
-    container = site.ready("a", install_script=SCRIPT)
-    job = site.ask("a", Action.REINSTALL, spec=replace(container.spec, install_script=None))
+    before = site.ready("a", GAME_PORT, install_script=SCRIPT)
+    wanted = replace(before.spec, image="nowhere:1", install_script=None)
+    job = site.run(site.ask("a", Action.REINSTALL, next_spec=wanted, install_state=InstallState.INSTALLING))
+    after = site.container("a")
+    assert job.state == "failed" and job.error is not None and "nowhere:1" in job.error
+    assert (after.state, after.install_state, after.error) == (State.READY, InstallState.READY, job.error)
+    assert (after.spec, after.next_spec, after.container_id) == (before.spec, None, before.container_id)
+    assert site.told("a")[-2:] == ["installed", f"Error: {job.error}"]
+    assert not site.port_is_free()
+    assert site.run(site.ask("a", Action.START)).state == "done"
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.running and seen.image == private_image("a")
+
+
+def test_a_reinstall_cancelled_while_its_image_is_pulled_leaves_the_old_container_as_it_was(site: Site) -> None:
+    before = site.ready("a", GAME_PORT)
+    site.runtime.remote.add("game:1")
+    site.runtime.pull_seconds = 30
+    job = site.ask("a", Action.REINSTALL, next_spec=replace(before.spec, image="game:1"))
+    thread = started_in_background(site, job)
+    eventually(lambda: site.job(job).progress, within_seconds=20, what="progress")
+    site.ask("a", Action.KILL)
+    thread.join(20)
+    after = site.container("a")
+    assert (site.job(job).state, after.state, after.spec) == ("cancelled", State.READY, before.spec)
+    assert site.run(site.ask("a", Action.START)).state == "done"
+
+
+def test_a_worker_that_died_while_pulling_does_not_cost_the_old_container(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.ready("a")
+    job = site.ask("a", Action.REINSTALL, next_spec=replace(before.spec, image="nowhere:1"))
+    dying(monkeypatch, "pull", False, Death())
+    with pytest.raises(Death):
+        site.runner.run(job.job_id)
+    assert site.run(job).state == "failed"
+    after = site.container("a")
+    assert (after.state, after.container_id, after.spec) == (State.READY, before.container_id, before.spec)
+
+
+def test_a_reinstall_of_a_failed_container_that_cannot_have_its_image_leaves_it_failed(site: Site) -> None:
+    site.run(site.create("a", GAME_PORT, image="nowhere:1"))
+    wanted = replace(site.container("a").spec, image="nowhere:2")
+    job = site.run(site.ask("a", Action.REINSTALL, next_spec=wanted, install_state=InstallState.INSTALLING))
+    after = site.container("a")
+    assert (job.state, after.state, after.install_state) == ("failed", State.FAILED, InstallState.FAILED)
+    assert after.error is not None and "nowhere:2" in after.error and after.next_spec is None
+    assert site.port_is_free()
+
+
+def test_what_the_last_install_left_stays_when_a_reinstall_is_cancelled_before_it_began(site: Site) -> None:
+    site.install_behaves("a", layer_bytes=4096)
+    before = site.ready("a", install_script=SCRIPT)
+    job = site.ask("a", Action.REINSTALL, next_spec=replace(before.spec, install_script=None))
     site.ask("a", Action.KILL)
     assert site.run(job).state == "cancelled"
-    assert not site.runtime.has_image(private_image("a"))
+    assert site.runtime.has_image(private_image("a"))
+    assert (site.container("a").state, site.container("a").spec) == (State.READY, before.spec)
 
 
 def test_deleting_in_the_place_of_such_a_reinstall_leaves_nothing(site: Site) -> None:
     site.install_behaves("a", layer_bytes=4096)
     container = site.ready("a", install_script=SCRIPT)
-    site.ask("a", Action.REINSTALL, spec=replace(container.spec, install_script=None))
+    site.ask("a", Action.REINSTALL, next_spec=replace(container.spec, install_script=None))
     assert site.run(site.ask("a", Action.DELETE)).state == "done"
     assert site.runtime.every(NODE) == []
     assert not site.runtime.has_image(private_image("a"))

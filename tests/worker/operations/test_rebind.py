@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fleet.errors import Conflict, PortTaken
 from fleet.lifecycle import Action, State
 from fleet.models import Job, PortWish
+from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import new_job
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from tests.worker.operations.rebinding import (
@@ -267,3 +270,40 @@ def test_any_free_port_may_be_asked_for(site: Site) -> None:
     site.ready("a", GAME_PORT)
     assert run_through(site, site.rebind("a", PortWish("tcp", container_port=80), NEW_PORT)).state == "done"
     assert [(port.port, port.container_port) for port in site.container("a").ports] == [(25601, 80), (25600, 25600)]
+
+
+def test_a_failed_container_whose_port_is_gone_gets_another_one_and_is_installed_again(
+    site: Site, plans: Plans
+) -> None:
+    site.run(site.create("a", GAME_PORT, image="nowhere:1"))
+    site.ready("b", GAME_PORT)
+    with pytest.raises(PortTaken):
+        site.ask("a", Action.REINSTALL)
+    job = site.run(site.rebind("a", NEW_PORT))
+    container = site.container("a")
+    assert job.state == "done" and job.result is not None and [port["port"] for port in job.result["ports"]] == [25600]
+    assert (container.state, container.next_ports) == (State.FAILED, None)
+    assert (holder(site, 25565), holder(site, 25600)) == ("b", ""), "what failed holds no port"
+    site.runtime.remote.add("nowhere:1")
+    assert site.run(site.ask("a", Action.REINSTALL)).state == "done"
+    assert_bound(site, plans, 25600)
+
+
+def test_a_rebinding_of_a_failed_container_that_fails_leaves_it_without_ports_as_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.run(site.create("a", GAME_PORT, image="nowhere:1"))
+    job = site.rebind("a", NEW_PORT, GAME_PORT)
+    write = type(site.host.containers).write
+
+    def refuse(containers: ContainerRepository, name: str, writer: Job, /, **changes: Any) -> None:
+        if changes.get("rebound"):
+            raise Conflict("Not now.")
+        write(containers, name, writer, **changes)
+
+    monkeypatch.setattr(type(site.host.containers), "write", refuse)
+    assert site.run(job).error == "Not now."
+    container = site.container("a")
+    assert (container.state, container.next_ports) == (State.FAILED, None)
+    assert [port.port for port in container.ports] == [25565]
+    assert (holder(site, 25565), holder(site, 25600)) == ("", "")

@@ -213,7 +213,7 @@ def test_a_failed_container_has_nothing_in_the_engine(site: Site) -> None:
     plan = plan_of(site)
     site.install_behaves("a", exit_code=1)
     spec = replace(site.container("a").spec, install_script="echo")
-    assert site.run(site.ask("a", Action.REINSTALL, spec=spec)).state == "failed"
+    assert site.run(site.ask("a", Action.REINSTALL, next_spec=spec)).state == "failed"
     site.runtime.create(plan)
     assert repair(site) == (["A leftover container lightd-a was removed from the engine."], [])
     assert site.runtime.every(NODE) == []
