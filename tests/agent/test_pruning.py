@@ -10,12 +10,51 @@ import docker
 import pytest
 from docker.models.images import Image
 
-from fleet.lifecycle import Action
+from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from tests.support.images import BUSYBOX
 from tests.support.registry import Registry
 
 pytestmark = pytest.mark.engine
+
+
+def pushed_anew(engine: docker.DockerClient, registry: Registry, name: str) -> str:
+    """Have the registry give another image under this name, which this host does not have yet."""
+    made = engine.containers.create(BUSYBOX, ["true"])
+    image = made.commit(changes=f"LABEL is={secrets.token_hex(4)}")
+    made.remove()
+    return registry.push(image, name)
+
+
+def test_an_image_that_was_pulled_goes_when_its_name_means_another_one_by_now(
+    bench: Bench, registry: Registry, engine: docker.DockerClient, busybox_image: Image
+) -> None:
+    name = f"moving-{secrets.token_hex(4)}:1"
+    reference = pushed_anew(engine, registry, name)
+    bench.install("game", "true", image=reference, pull_policy="always")
+    first = bench.runtime.image_id(reference)
+    pushed_anew(engine, registry, name)
+    strangers = engine.containers.create(BUSYBOX, ["true"])
+    nameless = strangers.commit(changes=f"LABEL is={secrets.token_hex(4)}")
+    strangers.remove()
+    try:
+        bench.perform(bench.begin("game", Action.REINSTALL))
+        second = bench.runtime.image_id(reference)
+        assert bench.record("game").state is State.READY
+        assert first and second and first != second
+        assert bench.runtime.images_by_id()[first] == ()
+        for note in (bench.settings.data / "pulled-images").iterdir():
+            os.utime(note, (0, 0))
+        bench.start_agent(LIGHTD_IMAGE_PRUNE_HOURS="1")
+        eventually(lambda: first not in bench.runtime.images_by_id(), within_seconds=30, what="the image's removal")
+        left = bench.runtime.images_by_id()
+        assert second in left, "it is in use"
+        assert nameless.id in left, "somebody else's"
+    finally:
+        for image in (reference, first, nameless.id):
+            with suppress(docker.errors.ImageNotFound):
+                engine.images.remove(image, force=True)
 
 
 def test_only_what_lightd_pulled_and_nobody_uses_is_removed(

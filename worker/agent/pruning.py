@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from fleet.errors import Conflict
-from fleet.images import full_name
+from fleet.images import full_name, is_image_id
 from fleet.repositories.containers import ContainerRepository
 from fleet.settings import Settings
 from worker.known_store import KnownStore
@@ -34,12 +34,21 @@ class Pruning:
         pulled = self._pulled.idle_seconds()
         if not pulled or not self._store.is_known():
             return
-        in_use = {full_name(found.spec.image) for found in self._containers.of_node(self._settings.node)}
+        in_use, images = self._in_use(), self._runtime.images_by_id()
         for image, idle_seconds in pulled.items():
-            if image in in_use:
+            if is_image_id(image) and image not in images:
+                self._pulled.forget(image)
+            elif image in in_use or images.get(image):  # by its id goes only what has lost all names
                 self._pulled.used(image)
             elif idle_seconds >= self._settings.image_prune_hours * _HOUR_SECONDS:
                 self._remove(image)
+
+    def _in_use(self) -> set[str]:
+        """Names and ids of the images that containers of this host are, or are about to be, made from."""
+        records = self._containers.of_node(self._settings.node)
+        specs = [spec for record in records for spec in (record.spec, record.next_spec) if spec is not None]
+        names = {full_name(spec.image) for spec in specs}
+        return names | {image_id for name in names if (image_id := self._runtime.image_id(name)) is not None}
 
     def _remove(self, image: str) -> None:
         try:

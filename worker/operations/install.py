@@ -30,14 +30,15 @@ def install(work: Work) -> None:
     """Do all steps, then show the container as ready. Raises Undone when nothing of it remains."""
     if work.job.kind == Action.REINSTALL and _TAKEN not in work.journal:
         wanted = work.container.next_spec or work.spec
-        run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step(_TAKEN, lambda: _take(work, wanted))])
+        run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step(_TAKEN, lambda: _take(work))])
     run_steps(work, [*_steps(work), Step("finish", lambda: _show_ready(work))])
 
 
-def _take(work: Work, wanted: Spec) -> None:
+def _take(work: Work) -> None:
     """From here on the container is what the reinstall makes of it."""
-    _write_unless_cancelled(work, spec=wanted, next_spec=None)
-    work.container = work.host.containers.get(work.name)
+    if work.container.next_spec is not None:
+        _write_unless_cancelled(work, spec=work.container.next_spec, next_spec=None)
+        work.container = work.host.containers.get(work.name)
 
 
 def _show_ready(work: Work) -> None:
@@ -154,10 +155,15 @@ def pull_image(work: Work, spec: Spec) -> None:
     check_host_room(work.host.settings, work.container.volume_id)
     runtime, image = work.host.runtime, spec.image
     is_there = runtime.has_image(image)
-    if spec.pull_policy == "always" or not is_there:
-        runtime.pull(image, work.progress("pull"))
+    if is_there and spec.pull_policy != "always":
+        return
+    before, pulled = runtime.images_by_id(), PulledImages(work.host.settings)
+    runtime.pull(image, work.progress("pull"))
+    image_id = runtime.image_id(image)
+    if image_id is not None and image_id not in before:
+        pulled.note(image_id)
     if not is_there:
-        PulledImages(work.host.settings).note(image)
+        pulled.note(image)
 
 
 def _clear(work: Work) -> None:

@@ -142,6 +142,9 @@ class Runtime(Protocol):
     def image_id(self, image: str) -> str | None:
         """What the name means now, itself good as a name; None when there is no such image."""
 
+    def images_by_id(self) -> dict[str, tuple[str, ...]]:
+        """The id of every image, with its names; none for one whose names mean other images by now."""
+
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""
 

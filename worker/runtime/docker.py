@@ -48,6 +48,7 @@ _log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 1800
 _REMOVE_SECONDS = 120
 _EPOCH_YEAR = "1970"
+_NO_NAME = "<none>:<none>"
 
 
 class DockerRuntime:
@@ -78,6 +79,12 @@ class DockerRuntime:
                 return str(client.inspect_image(engine_name(image))["Id"])
             except EngineImageNotFound:
                 return None
+
+    def images_by_id(self) -> dict[str, tuple[str, ...]]:
+        """The id of every image, with its names; none for one whose names mean other images by now."""
+        with self._engine() as client:
+            listed = client.images(all=True)
+        return {image["Id"]: tuple(name for name in image["RepoTags"] or () if name != _NO_NAME) for image in listed}
 
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid with the engine's reason when it cannot be had."""

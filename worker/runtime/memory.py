@@ -78,6 +78,11 @@ class MemoryRuntime:
         """What the name means, here the name itself; None when there is no such image."""
         return _tagged(image) if self.has_image(image) else None
 
+    def images_by_id(self) -> dict[str, tuple[str, ...]]:
+        """The id of every image, here its full name, with its names."""
+        with self._changed:
+            return {_tagged(image): (_tagged(image),) for image in self.images}
+
     def pull(self, image: str, on_progress: OnProgress) -> None:
         """Fetch an image. Raises Invalid when it cannot be had."""
         deadline = time.monotonic() + self.pull_seconds

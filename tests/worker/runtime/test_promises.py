@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import Conflict, Invalid, NotFound
+from fleet.images import full_name
 from fleet.models import Limits, PortBinding
 from tests.support.deadline import eventually
 from tests.support.ports import free_port
@@ -25,6 +26,12 @@ def test_a_new_container_has_never_run(bench: Bench) -> None:
     assert found is not None
     assert (found.engine_id, found.running, found.run, found.exit_code) == (engine_id, False, NEVER_RUN, None)
     assert found.container_id == bench.made[0].removeprefix("lightd-")
+
+
+def test_an_image_is_known_by_its_id_too(bench: Bench) -> None:
+    image = bench.plan("runs until it is stopped").image
+    names = bench.runtime.images_by_id()[bench.runtime.image_id(image) or ""]
+    assert full_name(image) in {full_name(name) for name in names}
 
 
 def test_a_run_is_named_by_its_start_in_nanoseconds(bench: Bench) -> None:
