@@ -18,7 +18,7 @@ from fleet.settings import Settings
 from tests.fleet.conftest import NODE, Record, record
 from worker.agent.kills import Kills
 from worker.operations.names import install_name, server_name
-from worker.runtime.base import LABEL_DATA, LABEL_NODE, ContainerPlan
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, ContainerPlan, EngineContainer
 from worker.runtime.memory import MemoryRuntime
 
 __all__ = ["record"]
@@ -109,3 +109,29 @@ def test_a_restart_that_took_too_long_kills_what_it_waits_for_and_not_what_it_ha
     obey(record, restart, runtime)
 
     assert running(runtime) == left
+
+
+def test_a_process_that_comes_up_while_the_kill_looks_for_it_is_killed_too(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = record.ready("a")
+    record.containers.begin(container, Action.START, new_job("start", NODE, "quick", internal_id="a"))
+    kill = new_job("kill", NODE, "agent", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.KILL, kill)
+    runtime = engine_with(tmp_path, str(SETTINGS.data))
+    for name in (server_name("a"), install_name("a")):
+        runtime.signal(name, "SIGKILL")
+    inspect = MemoryRuntime.inspect
+
+    def come_up_after_the_look(engine: MemoryRuntime, name: str) -> EngineContainer | None:
+        found = inspect(engine, name)
+        if name == server_name("a") and found is not None:
+            monkeypatch.undo()
+            engine.start(found.engine_id)
+        return found
+
+    monkeypatch.setattr(MemoryRuntime, "inspect", come_up_after_the_look)
+    obey(record, kill, runtime)
+
+    assert running(runtime) == [False, False]
+    assert record.jobs.get(kill.job_id).is_open, "the agent ends it when it sees that end"

@@ -99,7 +99,9 @@ class Kills:
         found = self._find(server_name(record.internal_id))
         if found and not found.running and found.run > (record.ended_run or NEVER_RUN) and self._exits.settle(found):
             return
-        if found and found.running:
+        if found and found.running:  # a start that was on its way when the kill came has brought it up since
+            if self._jobs.get(job.job_id).is_open:
+                self._runtime.signal(found.engine_id, _SIGKILL)
             return
         if job.kind == Action.REBIND:
             run = Run(f"{time.time_ns():020d}", presumed=True)

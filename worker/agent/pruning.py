@@ -36,9 +36,10 @@ class Pruning:
             return
         in_use, images = self._in_use(), self._runtime.images_by_id()
         for image, idle_seconds in pulled.items():
-            if is_image_id(image) and image not in images:
+            is_id = is_image_id(image)
+            if is_id and image not in images:
                 self._pulled.forget(image)
-            elif image in in_use or images.get(image):  # by its id goes only what has lost all names
+            elif image in in_use or (is_id and images[image]):  # by its id goes only what has lost all names
                 self._pulled.used(image)
             elif idle_seconds >= self._settings.image_prune_hours * _HOUR_SECONDS:
                 self._remove(image)

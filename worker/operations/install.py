@@ -184,8 +184,8 @@ def _install(work: Work) -> dict[str, int]:
 
 
 def _hand_over(work: Work) -> None:
-    host = work.host
-    hand_over(host.volumes.ensure_mounted(work.container.volume_id), host.settings.owner)
+    host, tell = work.host, work.progress("handover")
+    hand_over(host.volumes.ensure_mounted(work.container.volume_id), host.settings.owner, lambda: tell(None))
 
 
 def _commit(work: Work) -> bool:

@@ -17,6 +17,7 @@ from fleet.repositories.containers import ContainerRepository
 from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from tests.worker.operations.test_crashes import Death, dying
+from worker.operations import handover
 from worker.operations.names import install_name, private_image, server_name
 from worker.runtime.base import LABEL_NODE, LABEL_SPEC
 from worker.runtime.memory import MemoryRuntime
@@ -110,6 +111,29 @@ def test_the_volume_is_handed_to_the_container_user_without_following_links(site
     for path in (volume, volume / "sub", volume / "sub" / "file", volume / "sub" / "link"):
         assert path.lstat().st_uid == 1000, path
     assert outside.stat().st_uid == os.getuid()
+
+
+def test_a_cancellation_ends_the_handing_over_of_a_volume_with_many_files(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = site.volumes.ensure_mounted("d6764075-c5f1-4045-9fb3-85315b85cb0f")
+    for number in range(50):
+        (volume / str(number)).touch()
+    job = site.create("a", install_script=SCRIPT)
+    given, give = [], handover._hand_over_entry
+
+    def cancel_at_the_first(name: str, handle: int, owner: tuple[int, int]) -> None:
+        if not given:
+            site.host.jobs.cancel(job.job_id)
+        given.append(name)
+        give(name, handle, owner)
+
+    monkeypatch.setattr(handover, "_hand_over_entry", cancel_at_the_first)
+    monkeypatch.setattr("worker.operations.work._PROGRESS_SECONDS", 0)
+    site.install_behaves("a")
+    assert site.run(job).state == "cancelled"
+    assert len(given) == 1
+    assert_nothing_is_left(site, "a")
 
 
 def test_a_failing_script_names_its_code_and_last_words(site: Site) -> None:
