@@ -39,7 +39,7 @@ def test_an_image_that_was_pulled_goes_when_its_name_means_another_one_by_now(
     nameless = strangers.commit(changes=f"LABEL is={secrets.token_hex(4)}")
     strangers.remove()
     try:
-        bench.perform(bench.begin("game", Action.REINSTALL))
+        bench.perform(bench.begin("game", Action.REINSTALL, next_spec=bench.record("game").spec))
         second = bench.runtime.image_id(reference)
         assert bench.record("game").state is State.READY
         assert first and second and first != second

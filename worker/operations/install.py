@@ -22,23 +22,22 @@ from worker.operations.work import Work
 from worker.pulled_images import PulledImages
 from worker.runtime.base import ContainerPlan
 
-_TAKEN = "take"
-"""In a reinstall's journal from when it is about to remove the old container: before, that stays as it was."""
-
 
 def install(work: Work) -> None:
-    """Do all steps, then show the container as ready. Raises Undone when nothing of it remains."""
-    if work.job.kind == Action.REINSTALL and _TAKEN not in work.journal:
-        wanted = work.container.next_spec or work.spec
-        run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step(_TAKEN, lambda: _take(work))])
+    """Do all steps, then show the container as ready. Raises Undone when nothing of it remains.
+
+    As long as a reinstall has not taken over its new spec, the old container is as it was.
+    """
+    wanted = work.container.next_spec
+    if wanted is not None:
+        run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step("take", lambda: _take(work, wanted))])
     run_steps(work, [*_steps(work), Step("finish", lambda: _show_ready(work))])
 
 
-def _take(work: Work) -> None:
+def _take(work: Work, wanted: Spec) -> None:
     """From here on the container is what the reinstall makes of it."""
-    if work.container.next_spec is not None:
-        _write_unless_cancelled(work, spec=work.container.next_spec, next_spec=None)
-        work.container = work.host.containers.get(work.name)
+    _write_unless_cancelled(work, spec=wanted, next_spec=None)
+    work.container = work.host.containers.get(work.name)
 
 
 def _show_ready(work: Work) -> None:
@@ -65,7 +64,7 @@ def _write_unless_cancelled(work: Work, **changes: Any) -> None:
 
 def end_install(work: Work, ending: Ending) -> None:
     """Show the container as failed; it holds no port any more. A reinstall that could not begin changed nothing."""
-    if work.job.kind == Action.REINSTALL and _TAKEN not in work.journal and work.container.container_id:
+    if work.container.next_spec is not None and work.container.container_id is not None:
         _show_unchanged(work, ending)
         return
     work.write(
@@ -135,10 +134,9 @@ def prepared_plan(work: Work, image: str) -> ContainerPlan:
 
 def _steps(work: Work) -> list[Step]:
     host = work.host
+    steps = [Step("pull", lambda: pull_image(work, work.spec))]
     if work.job.kind == Action.REINSTALL:
-        steps = [Step("clear", lambda: _clear(work), lambda: _clear(work))]
-    else:
-        steps = [Step("pull", lambda: pull_image(work, work.spec))]
+        steps.append(Step("clear", lambda: _clear(work), lambda: _clear(work)))
     if work.spec.install_script:
         steps += [
             Step("install", lambda: _install(work), lambda: remove_install_container(work)),

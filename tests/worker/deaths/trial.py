@@ -69,7 +69,7 @@ class Trial:
 
     def ask(self, action: Action) -> Job:
         """Ask for an action as the API does."""
-        changes = {"deleting": True} if action is Action.DELETE else {}
+        changes = {Action.DELETE: {"deleting": True}, Action.REINSTALL: {"next_spec": self._spec}}.get(action, {})
         return self._bench.begin(self.name, action, "quick", **changes)
 
     def rebind(self) -> Job:

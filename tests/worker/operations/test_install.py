@@ -301,6 +301,28 @@ def test_a_worker_that_died_while_pulling_does_not_cost_the_old_container(
     assert (after.state, after.container_id, after.spec) == (State.READY, before.container_id, before.spec)
 
 
+def test_a_worker_that_died_after_the_image_was_pulled_does_not_leave_half_a_reinstall(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.ready("a")
+    site.runtime.remote.add("game:1")
+    job = site.ask("a", Action.REINSTALL, next_spec=replace(before.spec, image="game:1", pull_policy="always"))
+    write = type(site.host.containers).write
+
+    def take_and_die(containers: ContainerRepository, name: str, writer: Job, /, **changes: Any) -> None:
+        write(containers, name, writer, **changes)
+        monkeypatch.undo()
+        raise Death
+
+    monkeypatch.setattr(type(site.host.containers), "write", take_and_die)
+    with pytest.raises(Death):
+        site.runner.run(job.job_id)
+    site.runtime.remote.clear()
+    assert site.run(job).state == "done", "the image is not asked for again"
+    seen = site.runtime.inspect(server_name("a"))
+    assert seen is not None and seen.image == "game:1"
+
+
 def test_a_reinstall_of_a_failed_container_that_cannot_have_its_image_leaves_it_failed(site: Site) -> None:
     site.run(site.create("a", GAME_PORT, image="nowhere:1"))
     wanted = replace(site.container("a").spec, image="nowhere:2")
