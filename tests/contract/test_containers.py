@@ -149,6 +149,11 @@ def test_a_folder_of_the_host_that_the_operator_did_not_allow_is_403(servers: Se
         ("GET", "/resources", None),
         ("POST", "/resources", {"pids": 50}),
         ("POST", "/command", {"command": "hello"}),
+        ("POST", "/rebind-network", {"ports": []}),
+        ("POST", "/repair", None),
+        ("GET", "/stats", None),
+        ("GET", "/events", None),
+        ("GET", "/ends", None),
     ],
 )
 def test_an_unknown_container_is_404_everywhere(stack: Stack, method: str, path: str, body: Answer | None) -> None:
