@@ -105,8 +105,10 @@ class Places:
         self._note_telling_since(times_told)
 
     def _give_back(self, names: list[str]) -> None:
-        self._held.subtract(names)
-        self._held = +self._held
+        for name in names:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
         if self._is_leaving or self._must_tell:
             return
         times_told = self._times_told

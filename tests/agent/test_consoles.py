@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fleet.lifecycle import Action, State
 from fleet.store import Client
 from tests.agent.bench import Bench, new_settings
 from tests.agent.listener import Listener
+from tests.agent.own_store import OwnStore
 from tests.support.deadline import eventually
 
 pytestmark = pytest.mark.engine
@@ -35,13 +37,27 @@ def test_a_line_printed_by_a_container_is_on_its_console(bench: Bench) -> None:
 
 
 @pytest.fixture
+def stream(tmp_path: Path) -> Iterator[OwnStore]:
+    """A stream store that a test may freeze."""
+    made = OwnStore(tmp_path / "stream")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
 def brief(
-    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, tmp_path: Path
+    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, stream: OwnStore, tmp_path: Path
 ) -> Iterator[Bench]:
-    """A host whose engine keeps three times 1 MB of each container's log."""
-    made = Bench(engine, new_settings(tmp_path, store_url, log_mb=1))
+    """A host whose engine keeps three times 1 MB of each container's log, with a container that waits to flood it."""
+    made = Bench(engine, new_settings(tmp_path / "data", store_url, stream_url=stream.url, log_mb=1))
     try:
         made.runtime.ensure_network(made.settings.network)
+        made.install("flood", "seq 1 100; until [ -e /tmp/go ]; do usleep 50000; done; seq 101 60000; sleep 600")
+        made.start_agent()
+        made.await_agent()
+        made.do("flood", Action.START)
+        eventually(lambda: made.output("flood") == _numbers(1, 100), within_seconds=10, what="the first lines")
         yield made
     finally:
         made.close()
@@ -55,26 +71,46 @@ def _logged(bench: Bench, name: str) -> list[tuple[str, int]]:
     return [(f"{stamp.rstrip('Z').rstrip('0')}Z", int(number)) for stamp, number in words]
 
 
+def _flood(bench: Bench) -> list[tuple[str, int]]:
+    """Have it print more than its log keeps; what the log has of it then."""
+    bench.engine.containers.get(bench.engine_name("flood")).exec_run(["touch", "/tmp/go"])
+    eventually(lambda: _logged(bench, "flood")[-1][1] == 60_000, within_seconds=20, what="the end of the flood")
+    left = _logged(bench, "flood")
+    assert left[0][1] > 101
+    return left
+
+
+def _told(bench: Bench) -> list[str]:
+    """What its console says to be missing, once it has come to its end."""
+    eventually(lambda: bench.output("flood").endswith(b"\n60000\n"), within_seconds=20, what="what is left")
+    return [output.notice for output in bench.console.since(bench.id_of("flood"), 0) if output.notice]
+
+
 def test_what_the_log_lost_while_the_agent_was_dead_is_named_by_the_lines_around_it(brief: Bench) -> None:
     """The span is the engine's own: the stamps of the last line that was read and of the first one that is left."""
-    brief.install("flood", "seq 1 100; until [ -e /tmp/go ]; do usleep 50000; done; seq 101 60000; sleep 600")
-    brief.start_agent()
-    brief.await_agent()
-    brief.do("flood", Action.START)
-    eventually(lambda: brief.output("flood") == _numbers(1, 100), within_seconds=10, what="the first lines")
     last_read = _logged(brief, "flood")[-1]
     brief.kill_agent()
-    brief.engine.containers.get(brief.engine_name("flood")).exec_run(["touch", "/tmp/go"])
-    eventually(lambda: _logged(brief, "flood")[-1][1] == 60_000, within_seconds=20, what="the end of the flood")
-    left = _logged(brief, "flood")
+    left = _flood(brief)
     brief.start_agent()
     brief.await_agent()
-    expected = _numbers(1, 100) + _numbers(left[0][1], 60_000)
-    eventually(lambda: len(brief.output("flood")) >= len(expected), within_seconds=20, what="what is left")
-    told = [output.notice for output in brief.console.since(brief.id_of("flood"), 0) if output.notice]
-    assert brief.output("flood") == expected
-    assert left[0][1] > 101
-    assert told == [lost_notice(last_read[0], left[0][0])]
+    assert _told(brief) == [lost_notice(last_read[0], left[0][0])]
+    assert brief.output("flood") == _numbers(1, 100) + _numbers(left[0][1], 60_000)
+
+
+def test_what_the_log_lost_while_the_store_was_away_is_named_too(brief: Bench, stream: OwnStore) -> None:
+    """The agent still has the file that it was reading, which ends where nobody can look any more."""
+    stream.signal(signal.SIGSTOP)
+    left = _flood(brief)
+    stream.signal(signal.SIGCONT)
+    (told,) = _told(brief)
+    assert told.startswith("Console output printed after ")
+    assert told.endswith(lost_notice("x", left[0][0]).partition(" and ")[2])
+    output = brief.output("flood")
+    rest = _numbers(left[0][1], 60_000)
+    assert output.endswith(rest)
+    read = output.removesuffix(rest)
+    assert read == _numbers(1, read.count(b"\n"))
+    assert 100 <= read.count(b"\n") < left[0][1] - 1
 
 
 def test_every_line_comes_once_though_the_agent_is_killed_again_and_again(bench: Bench) -> None:
