@@ -16,12 +16,16 @@ from tests.support.images import BUSYBOX
 
 
 class OwnEngine:
-    """A `dockerd` with data, socket and bridge of its own: without that bridge it would touch the first one's."""
+    """A `dockerd` with data, socket and bridge of its own: without that bridge it would touch the first one's.
 
-    def __init__(self, folder: Path) -> None:
+    With `live_restore` its containers run on while it is away.
+    """
+
+    def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
         self._bridge = f"lt{secrets.token_hex(4)}"
+        self._more = ["--live-restore"] if live_restore else []
         self._daemon: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{folder}/docker.sock"
         _ip("link", "add", self._bridge, "type", "bridge")
@@ -36,11 +40,12 @@ class OwnEngine:
             f"--bridge={self._bridge}",
             "--iptables=false",
             "--ip6tables=false",
+            *self._more,
         ]
         self._daemon = start_dockerd(self.address, self._folder / "log", options)
 
     def stop(self) -> None:
-        """End it as an administrator does; its containers end with it."""
+        """End it as an administrator does; its containers end with it, unless it is to restore them."""
         assert self._daemon
         end_dockerd(self._daemon)
 
@@ -66,6 +71,8 @@ class OwnEngine:
                     container.remove(force=True)
             client.networks.prune()
         self.stop()
+        if self._more:  # an engine that restores leaves this behind
+            subprocess.run(["umount", f"{self._folder}/data"], check=True)
         _ip("link", "delete", self._bridge)
 
 

@@ -10,17 +10,15 @@ import docker
 import pytest
 
 from tests.support.answers import accepted
-from tests.support.deadline import eventually
 from tests.support.servers import Servers
 from tests.support.stack import Stack
-from tests.support.watcher import Watcher, all_got, twenty_watchers
+from tests.support.watcher import all_got, give_up, twenty_watchers, wait_for_more
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 COUNTING = "n=0; until [ -e enough ]; do seq $n $((n+99)); n=$((n+100)); usleep 40000; done"
 """About 2,000 lines a second."""
-LINES_BEFORE_AND_AFTER = 5000
-_CHARACTERS_A_LINE = 6
+CHARACTERS_BEFORE_AND_AFTER = 30_000
 
 
 def restarted(name: str, number: signal.Signals) -> Callable[[Stack], None]:
@@ -62,27 +60,13 @@ def test_every_watcher_gets_every_line_once(
     watchers = twenty_watchers(lambda seq: stack.socket(container, since=seq))
     try:
         servers.act(container, "start")
-        _wait_for_more(watchers)
+        wait_for_more(watchers, CHARACTERS_BEFORE_AND_AFTER)
         fault(stack)
-        _wait_for_more(watchers)
+        wait_for_more(watchers, CHARACTERS_BEFORE_AND_AFTER)
         accepted(stack.api("POST", f"/volumes/{volume}/files", json={"path": "enough", "content": ""}))
         stack.wait_for_state(container, "ready", 30)
         printed = engine.containers.get(f"lightd-{container}").logs().decode().replace("\r\n", "\n")
         assert printed == "".join(f"{number}\n" for number in range(printed.count("\n")))
         all_got(watchers, printed)
     finally:
-        for watcher in watchers:
-            watcher.give_up()
-        for watcher in watchers:
-            watcher.join()
-
-
-def _wait_for_more(watchers: list[Watcher]) -> None:
-    """Until every watcher has got some thousand lines more."""
-    more = LINES_BEFORE_AND_AFTER * _CHARACTERS_A_LINE
-    goals = [watcher.characters + more for watcher in watchers]
-
-    def all_have() -> bool:
-        return all(watcher.characters >= goal for watcher, goal in zip(watchers, goals, strict=True))
-
-    eventually(all_have, within_seconds=30, what="more lines at every watcher")
+        give_up(watchers)

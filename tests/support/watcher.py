@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from tests.support.deadline import eventually
 from tests.support.event_socket import EventSocket
 
 Connect = Callable[[int], EventSocket]
@@ -88,6 +89,24 @@ def twenty_watchers(connect: Connect) -> list[Watcher]:
     for watcher in watchers:
         watcher.start()
     return watchers
+
+
+def wait_for_more(watchers: list[Watcher], characters: int) -> None:
+    """Until every watcher has got so much more."""
+    goals = [watcher.characters + characters for watcher in watchers]
+
+    def all_have() -> bool:
+        return all(watcher.characters >= goal for watcher, goal in zip(watchers, goals, strict=True))
+
+    eventually(all_have, within_seconds=30, what="more lines at every watcher")
+
+
+def give_up(watchers: list[Watcher]) -> None:
+    """Have all of them end, with what they have."""
+    for watcher in watchers:
+        watcher.give_up()
+    for watcher in watchers:
+        watcher.join()
 
 
 def all_got(watchers: list[Watcher], text: str) -> None:
