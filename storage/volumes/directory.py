@@ -14,7 +14,7 @@ from fleet.errors import Conflict, Unavailable
 from fleet.settings import Settings
 from storage.room import CountedRoom, Room
 from storage.staging import empty_folder
-from storage.volumes.disk import check_disk_floor, run
+from storage.volumes.disk import check_disk_floor, missing_on_host, run
 from storage.volumes.driver import MEBIBYTE, Usage
 from storage.volumes.layout import trash_path, volume_path
 
@@ -46,12 +46,16 @@ class DirectoryDriver:
         """The folder; raises Unavailable when it is gone."""
         folder = volume_path(self._settings, volume_id)
         if not folder.is_dir():
-            raise Unavailable(f"The volume's folder {folder} is missing on this host; restore it.")
+            raise missing_on_host(volume_id, folder)
         return folder
 
     def is_mounted(self, volume_id: str) -> bool:
         """Whether the folder is there."""
         return volume_path(self._settings, volume_id).is_dir()
+
+    def holds(self, volume_id: str, fd: int) -> bool:  # noqa: ARG002 (nothing is ever mounted over it)
+        """The folder is the volume."""
+        return True
 
     def delete(self, volume_id: str) -> None:
         """Put the folder aside, then delete it with all it holds."""
@@ -96,5 +100,5 @@ class DirectoryDriver:
 def _used_bytes(folder: Path) -> int:
     counted = run("du", "-sx", "-B1", folder, accepted=_COUNTED).split()
     if not counted:
-        raise Unavailable(f"The host could not count what {folder} holds.")
+        raise Unavailable(f"This host could not count what volume {folder.name} holds; try again.")
     return int(counted[0])

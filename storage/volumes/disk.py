@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from pathlib import Path
 from fleet.errors import Conflict, Unavailable
 from fleet.settings import Settings
 from storage.volumes.driver import MEBIBYTE
+from storage.volumes.layout import without_paths
 from storage.volumes.locks import held_by_this_thread
 
 _COMMAND_SECONDS = 300
+_log = logging.getLogger(__name__)
 
 
 def check_disk_floor(settings: Settings, needed_bytes: int) -> None:
@@ -53,6 +56,12 @@ def full_disk_named() -> Iterator[None]:
         raise Conflict("This host's disk has no room for a volume of this size.", code="node_full") from error
 
 
+def missing_on_host(volume_id: str, path: Path) -> Unavailable:
+    """What to raise when a volume that is known here has lost its image or folder; the log has the path."""
+    _log.error("volume %s: %s is missing", volume_id, path)
+    return Unavailable(f"What volume {volume_id} holds is missing on this host; restore it.")
+
+
 def run(
     *command: str | Path, accepted: tuple[int, ...] = (0,), timeout_seconds: float | None = _COMMAND_SECONDS
 ) -> str:
@@ -71,8 +80,10 @@ def run(
             pass_fds=held_by_this_thread(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"The host could not run {arguments[0]}: {error}") from error
+        _log.error("%s could not be run: %s", arguments[0], error)
+        raise Unavailable(f"This host could not run {arguments[0]}: {without_paths(str(error))}") from error
     if done.returncode not in accepted:
         words = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise Unavailable(f"{arguments[0]} failed on this host: {words[-1]}")
+        _log.error("%s failed: %s", " ".join(arguments), " ".join(words))
+        raise Unavailable(f"{arguments[0]} failed on this host: {without_paths(words[-1])}")
     return done.stdout

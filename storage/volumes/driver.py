@@ -50,6 +50,9 @@ class QuotaDriver(Protocol):
     def is_mounted(self, volume_id: str) -> bool:
         """Whether the folder can be used right now."""
 
+    def holds(self, volume_id: str, fd: int) -> bool:
+        """Whether the open folder is the volume itself, not the bare one that shows while it is unmounted."""
+
     def delete(self, volume_id: str) -> None:
         """Remove everything that `create` makes, as far as it exists."""
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from fleet.errors import NotFound
 from fleet.settings import Settings
 
-_VOLUME_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_VOLUME_ID = re.compile(_UUID)
+_PATH = re.compile(rf"(?<![\w.])/(?:[^\s'\",;]*?/(?:volume-)?({_UUID})[^\s'\",:;]*|[^\s'\",:;]+)")
 
 
 def checked_id(volume_id: str) -> str:
@@ -17,6 +19,11 @@ def checked_id(volume_id: str) -> str:
     if not _VOLUME_ID.fullmatch(volume_id):
         raise NotFound("Volume not found")
     return volume_id
+
+
+def without_paths(words: str) -> str:
+    """A command's words for people who have nothing to do with this host's paths: those of a volume become its name."""
+    return _PATH.sub(lambda path: f"volume {path[1]}" if path[1] else "a path of this host", words)
 
 
 def volumes_folder(settings: Settings) -> Path:
@@ -31,7 +38,12 @@ def volume_path(settings: Settings, volume_id: str) -> Path:
 
 def image_path(settings: Settings, volume_id: str) -> Path:
     """The file that holds a loop-mounted volume."""
-    return volumes_folder(settings) / ".images" / f"{checked_id(volume_id)}.img"
+    return _images_folder(settings) / f"{checked_id(volume_id)}.img"
+
+
+def has_images(settings: Settings) -> bool:
+    """Whether this host holds loop-mounted volumes."""
+    return any(_images_folder(settings).glob("*.img"))
 
 
 def resizing_path(settings: Settings, volume_id: str) -> Path:
@@ -65,6 +77,10 @@ def locked_volumes(settings: Settings) -> Iterator[str]:
 def probe_lock_path(settings: Settings) -> Path:
     """The file whose lock keeps a trial mount from being swept."""
     return _locks_folder(settings) / "probe.lock"
+
+
+def _images_folder(settings: Settings) -> Path:
+    return volumes_folder(settings) / ".images"
 
 
 def _locks_folder(settings: Settings) -> Path:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fleet.errors import Conflict, NotFound, Unavailable
+from fleet.errors import Conflict, NotFound
 from fleet.settings import Settings
 from storage.room import Room
-from storage.volumes.disk import allocate, check_disk_floor, run
+from storage.volumes.disk import allocate, check_disk_floor, missing_on_host, run
 from storage.volumes.driver import MEBIBYTE, Usage
 from storage.volumes.layout import image_path, resizing_path, volume_path
 from storage.volumes.mounts import (
+    is_beneath,
     is_live,
     is_mounted,
     loop_device,
@@ -60,7 +61,7 @@ class LoopDriver:
         folder = volume_path(self._settings, volume_id)
         image = image_path(self._settings, volume_id)
         if not image.exists():
-            raise Unavailable(f"The volume's image {image} is missing on this host; restore it.")
+            raise missing_on_host(volume_id, image)
         if self._full:
             allocate(image, image.stat().st_size, full=True)
         if not is_mounted(folder):
@@ -72,6 +73,10 @@ class LoopDriver:
     def is_mounted(self, volume_id: str) -> bool:
         """Whether the image is mounted."""
         return is_mounted(volume_path(self._settings, volume_id))
+
+    def holds(self, volume_id: str, fd: int) -> bool:
+        """Whether the folder was opened while the image was mounted; as long as it is open, that stays so."""
+        return not is_beneath(fd, volume_path(self._settings, volume_id))
 
     def delete(self, volume_id: str) -> None:
         """Unmount (calls in flight end on a file system that then vanishes) and remove image and mount point."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from fleet.settings import Settings
 from storage.volumes.layout import locked_volumes, meta_path, volumes_folder
 
 _UNWRITTEN = ".new"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ def read_meta(settings: Settings, volume_id: str) -> VolumeMeta | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise Unavailable(f"The volume's description {path} is damaged; restore or remove it.") from error
+        _log.error("the description of volume %s, %s, is damaged: %s", volume_id, path, error)
+        raise Unavailable(f"What this host wrote down about volume {volume_id} is damaged; restore it.") from error
 
 
 def write_meta(settings: Settings, meta: VolumeMeta) -> None:

@@ -39,7 +39,7 @@ def unmount(folder: Path, *, detach: bool) -> bool:
             continue
         code = ctypes.get_errno()
         if code != errno.EBUSY:
-            raise Unavailable(f"The host could not unmount {folder}: {os.strerror(code)}")
+            raise Unavailable(f"Volume {folder.name} could not be unmounted: {os.strerror(code)}.")
         if time.monotonic() > deadline:
             if not detach:
                 return False
@@ -75,12 +75,20 @@ def is_mounted(folder: Path) -> bool:
         return False
 
 
+def is_beneath(fd: int, folder: Path) -> bool:
+    """Whether what was opened at or in `folder` lies in the bare folder, with nothing mounted over it at that moment.
+
+    What is open keeps its mount in place: the answer stays true.
+    """
+    return os.fstat(fd).st_dev == folder.parent.stat().st_dev
+
+
 def loop_device(folder: Path) -> Path:
     """The loop device mounted at `folder`; raises Unavailable when there is none."""
     device = folder.stat().st_dev
     name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
     if not name.startswith("loop"):
-        raise Unavailable(f"{folder} is not on a loop device.")
+        raise Unavailable(f"Volume {folder.name} is not on a loop device.")
     return Path("/dev") / name
 
 

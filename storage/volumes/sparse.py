@@ -14,7 +14,7 @@ from fleet.errors import Conflict
 from fleet.settings import Settings
 from storage.volumes.driver import MEBIBYTE
 from storage.volumes.layout import image_path, volume_path
-from storage.volumes.mounts import is_mounted
+from storage.volumes.mounts import is_beneath, is_mounted
 
 _BLOCK_BYTES = 4096
 # Between two looks at the disk; what many writers take unseen stays far below any sensible floor.
@@ -125,7 +125,7 @@ class Ballast:
         except OSError as error:
             _log.warning("volume %s cannot be filled up: %s", volume_id, error)
             return None
-        if os.fstat(fd).st_dev == folder.parent.stat().st_dev:  # this would fill the host's own disk
+        if is_beneath(fd, folder):  # this would fill the host's own disk
             os.close(fd)
             return None
         return fd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,20 +89,20 @@ class Volumes:
     def opened(self, volume_id: str) -> Iterator[Root]:
         """Hold a volume open for work on its files; raises NotFound."""
         meta = self.get(volume_id)
-        folder = self._mounted(meta)
-        room = self._driver(meta).room(volume_id, meta.size_mb)
-        with opened_root(folder, self._settings.owner, room) as root:
+        self._mounted(meta)
+        with ExitStack() as held:
+            root = held.enter_context(self._opened(meta))
+            if not self._driver(meta).holds(volume_id, root.fd):  # unmounted in between, by a resize
+                held.close()
+                with self._alone(volume_id):
+                    root = held.enter_context(self._opened_mounted(volume_id))
             yield root
 
     @contextmanager
     def opened_alone(self, volume_id: str) -> Iterator[Root]:
         """Like `opened`, holding the volume's lock: for archives, which resizing and deleting must wait for."""
-        with self._alone(volume_id):
-            meta = self.get(volume_id)
-            folder = self._driver(meta).ensure_mounted(volume_id)
-            room = self._driver(meta).room(volume_id, meta.size_mb)
-            with opened_root(folder, self._settings.owner, room) as root:
-                yield root
+        with self._alone(volume_id), self._opened_mounted(volume_id) as root:
+            yield root
 
     def usage(self, volume_id: str) -> Usage:
         """How full the volume is; raises NotFound."""
@@ -188,6 +188,16 @@ class Volumes:
             return volume_path(self._settings, meta.volume_id)
         with self._alone(meta.volume_id):
             return self._driver(self.get(meta.volume_id)).ensure_mounted(meta.volume_id)
+
+    def _opened_mounted(self, volume_id: str) -> AbstractContextManager[Root]:
+        """Mount the volume where it is not, and open it. Needs the lock."""
+        meta = self.get(volume_id)
+        self._driver(meta).ensure_mounted(volume_id)
+        return self._opened(meta)
+
+    def _opened(self, meta: VolumeMeta) -> AbstractContextManager[Root]:
+        room = self._driver(meta).room(meta.volume_id, meta.size_mb)
+        return opened_root(volume_path(self._settings, meta.volume_id), self._settings.owner, room)
 
     def _driver(self, meta: VolumeMeta) -> QuotaDriver:
         if meta.driver not in self._drivers:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from fleet.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from fleet.settings import Settings
 from storage.copying import copy
 from storage.volumes import Usage, Volumes, volume_path
-from storage.volumes.choose import chosen_driver_name
 from storage.volumes.layout import image_path, lock_path, meta_path
+from storage.volumes.loop import LoopDriver
 from storage.volumes.meta import read_meta, write_meta
 from storage.volumes.mounts import is_mounted, loop_device, may_resize_mounted, unmount, wait_until_dead
 from storage.writing import write_file
@@ -223,6 +223,25 @@ def test_an_unmounted_volume_is_mounted_before_anything_is_written(
     assert os.listdir(loop_folder) == []
 
 
+def test_a_volume_that_is_unmounted_while_it_is_opened_takes_no_file_beneath_its_mount(
+    settings: Settings, volumes: Volumes, loop_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = LoopDriver.is_mounted
+
+    def unmounted_right_after(driver: LoopDriver, volume_id: str) -> bool:
+        answer = looked(driver, volume_id)
+        assert unmount(loop_folder, detach=False)
+        monkeypatch.undo()
+        return answer
+
+    monkeypatch.setattr(LoopDriver, "is_mounted", unmounted_right_after)
+    with volumes.opened(VOLUME_ID) as root:
+        write_file(root, b"a", b"kept")
+    assert (loop_folder / "a").read_bytes() == b"kept"
+    assert unmount(loop_folder, detach=False)
+    assert os.listdir(loop_folder) == []
+
+
 @pytest.mark.parametrize("step", ["described", "image", "formatted", "mounted"])
 def test_a_crash_while_creating_leaves_nothing(settings: Settings, volumes: Volumes, step: str) -> None:
     meta = replace(volumes.create(VOLUME_ID, 32), ready=False)
@@ -297,10 +316,22 @@ def test_the_file_beside_a_volume_says_what_it_is(settings: Settings, volumes: V
     assert meta_path(settings, VOLUME_ID).parent.name == ".meta"
 
 
-def test_auto_takes_loop_mounts_where_they_work(settings: Settings) -> None:
-    assert chosen_driver_name(replace(settings, volume_driver="auto")) == "loop"
-    assert chosen_driver_name(replace(settings, volume_driver="directory")) == "directory"
-    assert nothing_is_left(settings)
+@pytest.mark.parametrize("missing", ["image", "folder", "description"])
+def test_what_a_volume_has_lost_is_told_by_its_name_and_logged_with_its_path(
+    settings: Settings, missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = replace(settings, volume_driver="directory" if missing == "folder" else "loop")
+    Volumes(host).create(VOLUME_ID, 16)
+    lost = {"image": image_path, "folder": volume_path, "description": meta_path}[missing](host, VOLUME_ID)
+    unmount(volume_path(host, VOLUME_ID), detach=False)
+    if missing == "description":
+        lost.write_text("{")
+    else:
+        lost.rename(lost.with_name("elsewhere"))
+    with pytest.raises(Unavailable, match=VOLUME_ID) as refused:
+        Volumes(host).ensure_mounted(VOLUME_ID)
+    assert "/" not in refused.value.message
+    assert str(lost) in caplog.text
 
 
 def test_loop_devices_belong_to_their_volumes(settings: Settings, volumes: Volumes, loop_folder: Path) -> None:
