@@ -7,6 +7,7 @@ from flask import Flask
 from fleet.settings import Settings, read_settings
 from storage.server import failures, files, links, names, transfers, volumes
 from storage.server.calls import guard_calls
+from storage.server.slots import TransferSlots
 from storage.volumes import Volumes
 
 __all__ = ["create_app"]
@@ -19,13 +20,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     store = Volumes(settings)
     store.restore_all()
+    slots = TransferSlots(settings.files_threads)
     guard_calls(app, settings)
     failures.install(app)
     app.register_blueprint(volumes.blueprint(store))
     app.register_blueprint(files.blueprint(store))
     app.register_blueprint(names.blueprint(store))
-    app.register_blueprint(transfers.blueprint(store))
-    app.register_blueprint(links.blueprint(store, settings))
+    app.register_blueprint(transfers.blueprint(store, slots))
+    app.register_blueprint(links.blueprint(store, slots, settings))
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

@@ -32,6 +32,8 @@ def read_on() -> None:
     """Take in some more of a refused body: most clients listen for the answer only when they have sent all."""
     deadline = monotonic() + _READ_ON_SECONDS
     with suppress(OSError, HTTPException):
+        if (connection := request.environ.get("gunicorn.socket")) is not None:
+            connection.settimeout(_READ_ON_SECONDS)
         for _ in _pieces():
             if monotonic() > deadline:
                 return

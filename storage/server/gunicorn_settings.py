@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import logging
 import resource
-import socket
-import struct
 import sys
-from typing import Any
 
 from fleet.settings import read_settings
 
@@ -38,8 +35,6 @@ keepalive = 75
 # A path of 4 KB percent-encoded in the query; the longest gunicorn allows.
 limit_request_line = 8190
 timeout = 60
-# How long the rest of a request's head may take to come. Connections inherit it from their listener (on TCP).
-_HEAD_SECONDS = 10
 graceful_timeout = 20
 # No access log: its lines carry queries. `storage.server.calls` logs what is needed.
 accesslog = None
@@ -49,9 +44,3 @@ loglevel = {"debug": "info"}.get(_settings.log_level, "warning")
 # Its control socket would be one for all gunicorns of this user.
 control_socket_disable = True
 proc_name = "lightd-files"
-
-
-def when_ready(server: Any) -> None:
-    """Bound the time for a request's head: gunicorn itself would wait for its next byte for ever, in a thread."""
-    for listener in server.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _HEAD_SECONDS, 0))

@@ -10,11 +10,12 @@ from fleet.links import Link, check_issuer, check_link
 from fleet.repositories.tokens import TokenRepository
 from fleet.settings import Settings
 from fleet.store import connect, store_errors
+from storage.server.slots import TransferSlots
 from storage.server.transfers import receive, send
 from storage.volumes import Volumes
 
 
-def blueprint(store: Volumes, settings: Settings) -> Blueprint:
+def blueprint(store: Volumes, slots: TransferSlots, settings: Settings) -> Blueprint:
     """The routes below `/links/`, which carry their proof in the URL."""
     routes = Blueprint("links", __name__)
     key = settings.signing_key()
@@ -29,11 +30,11 @@ def blueprint(store: Volumes, settings: Settings) -> Blueprint:
     @routes.get("/links/<token>")
     def download(token: str) -> Response:
         link = checked("download", token)
-        return send(store, link.volume_id, link.path)
+        return send(store, slots, link.volume_id, link.path)
 
     @routes.put("/links/<token>")
     def upload(token: str) -> dict[str, Any]:
         link = checked("upload", token)
-        return receive(store, link.volume_id, link.path)
+        return receive(store, slots, link.volume_id, link.path)
 
     return routes

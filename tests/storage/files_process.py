@@ -96,6 +96,7 @@ def running_files_process(settings: Settings, *, through: Sequence[str] = ()) ->
         "LIGHTD_DISK_FLOOR_MB": str(settings.disk_floor_mb),
         "LIGHTD_VOLUME_DRIVER": settings.volume_driver,
         "LIGHTD_VOLUME_ALLOCATION": settings.volume_allocation,
+        "LIGHTD_FILES_THREADS": str(settings.files_threads),
         "LIGHTD_LOG_LEVEL": "debug",
     }
     log = settings.data / "files.log"

@@ -61,6 +61,21 @@ def test_a_part_that_is_not_there_is_416_with_the_size(files: Files, content: by
     assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
 
 
+def test_a_download_of_a_file_that_is_cut_meanwhile_breaks_off(files: Files) -> None:
+    world = files.folder / "world.dat"
+    with world.open("wb") as file:
+        file.truncate(20 * 1024**2)
+    answer = files.api.get(f"{files.url}/download?path=world.dat", buffered=False)
+    pieces = answer.iter_encoded()
+    assert next(pieces)
+    os.truncate(world, 100)
+    with pytest.raises(ConnectionResetError):
+        for _ in pieces:
+            pass
+    world.write_text("the next one")
+    assert files.get("download", path="world.dat").data == b"the next one"
+
+
 def test_the_head_of_a_download_can_be_asked_for(files: Files, content: bytes) -> None:
     answer = files.api.call("HEAD", f"{files.url}/download?path=world.dat")
     assert (answer.status_code, answer.data) == (200, b"")
