@@ -8,13 +8,13 @@ import stat
 
 from fleet.errors import AlreadyExists, Invalid
 from storage.beneath import Root, open_beneath, opened, opened_file, opened_folder, rename_new, split
-from storage.draft import hand_over, is_draft
+from storage.draft import hand_over
 from storage.failures import described
 from storage.folders import made_folder, make_in
 from storage.paths import shown
 from storage.room import Room
 from storage.staging import staged
-from storage.walking import DEEPEST_FOLDER
+from storage.walking import DEEPEST_FOLDER, names_in
 
 _COPIED_AT_ONCE_BYTES = 1 << 30
 _PERMISSIONS = 0o777
@@ -93,7 +93,7 @@ def _copy_folder(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes, 
         status = os.fstat(source_fd)
         target_fd = make_in(to_fd, new, root.owner, stat.S_IMODE(status.st_mode) & _PERMISSIONS)
         try:
-            for inner in names_in(source_fd, skip_drafts=False):
+            for inner in names_in(source_fd):
                 _copy_if_there(root, source_fd, inner, target_fd, depth + 1)
             os.utime(target_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
@@ -107,13 +107,6 @@ def _copy_if_there(root: Root, from_fd: int, name: bytes, to_fd: int, depth: int
         _copy_entry(root, from_fd, name, to_fd, name, depth)
     except FileNotFoundError:
         return  # deleted by the container meanwhile: the copy shows the folder without it
-
-
-def names_in(folder_fd: int, *, skip_drafts: bool) -> list[bytes]:
-    """The names in an open folder, in no order."""
-    with os.scandir(folder_fd) as entries:
-        names = [os.fsencode(entry.name) for entry in entries]
-    return [name for name in names if not is_draft(name)] if skip_drafts else names
 
 
 def _copy_file(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes) -> None:

@@ -3,55 +3,64 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from storage.room import Room
+from storage.beneath import Root
 
+LARGEST_SYNCED_BYTES = 8 * 1024 * 1024
 _HIDDEN = re.compile(rb"\.lightd-[0-9a-f]{16}")
 
 
 class Draft:
-    """An unnamed file in a folder, open for writing, that `publish` puts in place at once.
+    """An unnamed file in a folder of a volume, open for writing, that `publish` puts in place at once.
 
-    Unnamed files vanish with their last descriptor, whatever kills the process. On a file system that has none
-    the draft has a hidden name, removed again unless it was published.
+    Unnamed files vanish with their last descriptor, whatever kills the process. On a file system that has none, and
+    for the moment before it replaces another file, the draft has a hidden name at the volume's root, and is locked:
+    there `storage.staging` finds what a killed process left.
     """
 
-    def __init__(self, folder_fd: int, room: Room | None) -> None:
+    def __init__(self, root: Root, folder_fd: int) -> None:
+        self._root = root
         self._folder_fd = folder_fd
-        self._room = room
-        self._name: bytes | None = None
+        self._hidden: bytes | None = None
+        self.size_bytes = 0
         self.fd = self._open()
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`; raises QuotaExceeded or OSError (ENOSPC) when it does not fit."""
-        if self._room:
-            self._room.take(len(data))
+        if self._root.room:
+            self._root.room.take(len(data))
+        self.size_bytes += len(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self.fd, view) :]
 
     def publish(self, name: bytes, *, overwrite: bool) -> None:
-        """Give the file its name; FileExistsError when it is taken and must not be overwritten."""
-        if not overwrite:
-            self._link(name)
-            return
-        if self._name is None:
-            hidden = draft_name()
-            self._link(hidden)
-            self._name = hidden
-        os.rename(self._name, name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
-        self._name = None
+        """Give the file its name; FileExistsError when it is taken and must not be overwritten.
+
+        A file of up to LARGEST_SYNCED_BYTES outlives a power loss from the moment in which this returns.
+        """
+        synced = self.size_bytes <= LARGEST_SYNCED_BYTES
+        if synced:
+            os.fdatasync(self.fd)
+        if overwrite:
+            self._replace(name)
+        else:
+            self._link(name, self._folder_fd)
+        if synced:
+            os.fsync(self._folder_fd)
 
     def close(self) -> None:
         """Close the file, and remove it where it has only its hidden name."""
         os.close(self.fd)
-        if self._name is not None:
-            os.unlink(self._name, dir_fd=self._folder_fd)
+        if self._hidden is not None:
+            with suppress(FileNotFoundError):  # a program in the container may have renamed it
+                os.unlink(self._hidden, dir_fd=self._root.fd)
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
@@ -60,19 +69,30 @@ class Draft:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
-        self._name = draft_name()
-        return os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder_fd)
+        self._hidden = draft_name()
+        fd = os.open(self._hidden, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._root.fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
 
-    def _link(self, name: bytes) -> None:
-        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self._folder_fd, follow_symlinks=True)
+    def _replace(self, name: bytes) -> None:
+        if self._hidden is None:
+            hidden = draft_name()
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            self._link(hidden, self._root.fd)
+            self._hidden = hidden
+        os.rename(self._hidden, name, src_dir_fd=self._root.fd, dst_dir_fd=self._folder_fd)
+        self._hidden = None
+
+    def _link(self, name: bytes, folder_fd: int) -> None:
+        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
 
 
 @contextmanager
-def drafted(folder_fd: int, owner: tuple[int, int], room: Room | None, mode: int = 0o644) -> Iterator[Draft]:
-    """Hold a draft in `folder_fd` that belongs to `owner`; unpublished, it leaves nothing."""
-    draft = Draft(folder_fd, room)
+def drafted(root: Root, folder_fd: int, mode: int = 0o644) -> Iterator[Draft]:
+    """Hold a draft in a folder of the volume, that belongs to its owner; unpublished, it leaves nothing."""
+    draft = Draft(root, folder_fd)
     try:
-        hand_over(draft.fd, owner)
+        hand_over(draft.fd, root.owner)
         os.fchmod(draft.fd, mode)
         yield draft
     finally:

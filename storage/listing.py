@@ -7,11 +7,13 @@ import os
 import stat
 from typing import NamedTuple
 
+from fleet.errors import Conflict
 from storage.beneath import Root, opened_folder
 from storage.draft import is_draft
 from storage.failures import described
 from storage.mimetypes import SNIFFED_BYTES, mimetype_of, special_mimetype
 
+MOST_ENTRIES = 200_000
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -63,11 +65,19 @@ def list_detailed(root: Root, path: bytes) -> list[DetailedEntry]:
 
 
 def _listed(folder_fd: int) -> list[tuple[str, os.stat_result]]:
-    """Names as JSON text with what stands there, in the order of a listing. Written for folders of 100,000 entries."""
+    """Names as JSON text with what stands there, in the order of a listing. Written for folders of 100,000 entries.
+
+    Raises Conflict for a folder with more than MOST_ENTRIES: all of it is held in memory, here and by who reads it.
+    """
     folders: list[tuple[str, os.stat_result]] = []
     others: list[tuple[str, os.stat_result]] = []
     with os.scandir(folder_fd) as entries:
-        for entry in entries:
+        for count, entry in enumerate(entries, start=1):
+            if count > MOST_ENTRIES:
+                raise Conflict(
+                    f"The folder has more than {MOST_ENTRIES} entries, too many to list; search it, or download it.",
+                    code="folder_too_large",
+                )
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:

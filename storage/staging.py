@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fleet.errors import Conflict
-from storage.beneath import Root, opened_folder
+from fleet.errors import Conflict, LightdError
+from storage.beneath import Root, open_file, opened_folder
 from storage.draft import draft_name, is_draft
 from storage.failures import described
 from storage.paths import ROOT
@@ -51,24 +51,21 @@ def sweep_staging(root: Root) -> int:
     swept = 0
     with opened_folder(root.fd, ROOT) as root_fd:
         with os.scandir(root_fd) as entries:
-            leftovers = [
-                name
-                for entry in entries
-                if is_draft(name := os.fsencode(entry.name)) and not entry.is_file(follow_symlinks=False)
-            ]
+            leftovers = [name for entry in entries if is_draft(name := os.fsencode(entry.name))]
         for name in leftovers:
             if _is_abandoned(root_fd, name):
-                with staged(root) as stage_fd:
+                # A draft may have been published or removed since it was looked at.
+                with staged(root) as stage_fd, suppress(FileNotFoundError):
                     os.rename(name, b"leftover", src_dir_fd=root_fd, dst_dir_fd=stage_fd)
-                swept += 1
+                    swept += 1
     return swept
 
 
 def _is_abandoned(root_fd: int, name: bytes) -> bool:
     """Whether nobody holds the lock of what is called `name`; what has none, such as a symlink, is not ours at all."""
     try:
-        fd = os.open(name, _FOLDER, dir_fd=root_fd)
-    except OSError:
+        fd = _opened(root_fd, name)
+    except (OSError, LightdError):
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,6 +74,13 @@ def _is_abandoned(root_fd: int, name: bytes) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _opened(root_fd: int, name: bytes) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=root_fd)
+    except NotADirectoryError:
+        return open_file(root_fd, name, follow=False)
 
 
 def empty_folder(stage_fd: int) -> None:

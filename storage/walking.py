@@ -8,11 +8,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from fleet.errors import Invalid
 from storage.draft import is_draft
 
 DEEPEST_FOLDER = 200
+_SORTED_AT_ONCE = 10_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOVED_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -38,6 +40,7 @@ class Found:
 def walk(folder_fd: int, prefix: bytes = b"") -> Iterator[Found]:
     """Everything below an open folder, a folder before its content, by name; symlinks are not followed.
 
+    Of a folder with more entries than are sorted at once, each such lot comes by name.
     `prefix` stands before each path. Raises Invalid where folders are nested too deep.
     """
     yield from _walk(folder_fd, prefix, 0)
@@ -56,9 +59,7 @@ def walk_one(folder_fd: int, name: bytes, path: bytes) -> Iterator[Found]:
 def _walk(folder_fd: int, prefix: bytes, depth: int) -> Iterator[Found]:
     if depth > DEEPEST_FOLDER:
         raise Invalid(f"Folders are nested more than {DEEPEST_FOLDER} deep here.")
-    with os.scandir(folder_fd) as entries:
-        names = sorted(os.fsencode(entry.name) for entry in entries)
-    for name in names:
+    for name in names_in(folder_fd):
         if is_draft(name):
             continue
         found = _look(folder_fd, name, prefix + name)
@@ -66,6 +67,14 @@ def _walk(folder_fd: int, prefix: bytes, depth: int) -> Iterator[Found]:
             yield found
             if found.is_folder:
                 yield from _walk_into(found, depth)
+
+
+def names_in(folder_fd: int) -> Iterator[bytes]:
+    """The names in an open folder, sorted as far as they fit into little memory: a container may make millions."""
+    with os.scandir(folder_fd) as entries:
+        while names := sorted(os.fsencode(entry.name) for entry in islice(entries, _SORTED_AT_ONCE)):
+            yield from names
+            names.clear()  # before the next lot is read
 
 
 def _look(folder_fd: int, name: bytes, path: bytes) -> Found | None:

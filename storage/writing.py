@@ -20,8 +20,8 @@ _LINKS_FOLLOWED = 8
 def write_file(root: Root, path: bytes, content: bytes, *, overwrite: bool = True) -> None:
     """Write `content` to `path`, making its parents; a reader sees the old file or the new one, never a part.
 
-    A symlink is followed while it stays in the volume. Raises AlreadyExists, Conflict for a folder or special file
-    in the way, PathTraversal, QuotaExceeded (nothing of it remains).
+    Up to 8 MB are on disk when it returns. A symlink is followed while it stays in the volume. Raises AlreadyExists,
+    Conflict for a folder or special file in the way, PathTraversal, QuotaExceeded (nothing of it remains).
     """
     write_stream(root, path, [content], overwrite=overwrite)
 
@@ -53,13 +53,11 @@ def _write_in(
     root: Root, folder_fd: int, name: bytes, chunks: Iterable[bytes | memoryview], path: bytes, overwrite: bool
 ) -> int:
     mode = _mode_to_use(folder_fd, name, path, overwrite)
-    size_bytes = 0
-    with drafted(folder_fd, root.owner, root.room, mode) as draft:
+    with drafted(root, folder_fd, mode) as draft:
         for chunk in chunks:
             draft.write(chunk)
-            size_bytes += len(chunk)
         draft.publish(name, overwrite=overwrite)
-    return size_bytes
+        return draft.size_bytes
 
 
 def _mode_to_use(folder_fd: int, name: bytes, path: bytes, overwrite: bool) -> int:

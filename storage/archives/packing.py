@@ -41,12 +41,18 @@ class MemberWriter(Protocol):
 
 
 def compress(
-    root: Root, archive_format: ArchiveFormat, destination: bytes, paths: Sequence[bytes], report: Report | None = None
+    root: Root,
+    archive_format: ArchiveFormat,
+    destination: bytes,
+    paths: Sequence[bytes],
+    report: Report | None = None,
+    seal: Callable[[int], None] | None = None,
 ) -> int:
     """Make the archive `destination` of `paths` (none: the whole volume) and return its size in bytes.
 
-    Members are named from the volume's root, each there once. The archive appears when it is complete. FIFOs,
-    sockets and what vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
+    Members are named from the volume's root, each there once. The archive appears when it is complete; `seal` is given
+    its descriptor right before, and may raise to keep it from appearing. FIFOs, sockets and what vanishes meanwhile
+    are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
     """
     check_free(root, destination)
     _check_paths(root, paths)
@@ -55,12 +61,13 @@ def compress(
     with (
         made_folder(root, folder) as folder_fd,
         described(destination),
-        drafted(folder_fd, root.owner, root.room) as draft,
+        drafted(root, folder_fd) as draft,
     ):
         _pack(root, archive_format, chosen, draft, report)
-        size = os.fstat(draft.fd).st_size
+        if seal:
+            seal(draft.fd)
         draft.publish(name, overwrite=False)
-    return size
+        return os.fstat(draft.fd).st_size
 
 
 def _total_bytes(root: Root, paths: Sequence[bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import subprocess
@@ -12,11 +13,14 @@ import pytest
 
 from fleet.errors import Conflict, NotFound
 from fleet.settings import Settings
+from storage.draft import draft_name
+from storage.staging import sweep_staging
 from storage.volumes import Volumes, volume_path
 from storage.volumes.choose import chosen_driver_name
 from storage.volumes.layout import image_path, lock_path
 from storage.volumes.locks import locked
 from storage.volumes.mounts import mount_image, unmount, wait_until_dead
+from storage.writing import write_file
 from tests.storage.conftest import VOLUME_ID
 from tests.storage.killed import killed_at
 from tests.storage.test_volumes import loop_devices_of, nothing_is_left, retried_while_others_start
@@ -119,6 +123,44 @@ def test_a_trial_mount_that_a_crash_left_is_removed_at_the_next_start(settings: 
     assert not left.exists()
     assert everything_is_gone(host)
     assert chosen_driver_name(host) == "loop"
+
+
+@pytest.mark.parametrize("named_drafts", [False, True], ids=["unnamed files", "no unnamed files"])
+def test_a_crash_at_any_step_of_writing_a_file_leaves_the_old_or_the_new_one_and_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, named_drafts: bool
+) -> None:
+    Volumes(settings).create(VOLUME_ID, 16)
+    folder = volume_path(settings, VOLUME_ID)
+    if named_drafts:  # as on a file system without them
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_RDWR)
+
+    def overwrite() -> None:
+        with Volumes(settings).opened(VOLUME_ID) as root:
+            write_file(root, b"a/deep/file", b"new")
+
+    left_hidden = 0
+    for step in itertools.count():
+        (folder / "a/deep").mkdir(parents=True, exist_ok=True)
+        (folder / "a/deep/file").write_bytes(b"old")
+        killed = killed_at(step, overwrite)
+        left_hidden += len([path for path in folder.rglob("*") if path.name.startswith(".lightd-")])
+        Volumes(settings).restore_all()
+        assert [path.name for path in folder.rglob("*")] == ["a", "deep", "file"]
+        assert (folder / "a/deep/file").read_bytes() == (b"old" if killed else b"new")
+        if not killed:
+            break
+    assert left_hidden == 1, "killed right before the rename"
+
+
+def test_a_file_that_a_living_process_is_about_to_rename_is_not_swept(settings: Settings) -> None:
+    Volumes(settings).create(VOLUME_ID, 16)
+    folder = volume_path(settings, VOLUME_ID)
+    with Volumes(settings).opened(VOLUME_ID) as root, (folder / draft_name().decode()).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert sweep_staging(root) == 0
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert sweep_staging(root) == 1
+    assert os.listdir(folder) == []
 
 
 def everything_is_gone(host: Settings) -> bool:

@@ -6,11 +6,13 @@ import os
 import socket
 import stat
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, QuotaExceeded
+from storage import listing, walking
 from storage.beneath import Root
 from storage.copying import copy
 from storage.folders import make_folder
@@ -18,6 +20,7 @@ from storage.listing import list_detailed, list_folder
 from storage.paths import ROOT, checked_path
 from storage.renaming import delete
 from storage.room import CountedRoom
+from storage.searching import search
 from storage.staging import staged, sweep_staging
 from storage.writing import write_file, write_stream
 from tests.storage.conftest import OWNER
@@ -214,6 +217,46 @@ def test_a_folder_of_a_hundred_thousand_entries_is_listed_copied_and_deleted(roo
     assert len(list_detailed(root, b"many")) == 100_000
     delete(root, [b"many", b"copied"])
     assert os.listdir(folder) == []
+
+
+def test_a_folder_of_very_many_entries_is_walked_through_in_little_memory(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "_SORTED_AT_ONCE", 500)
+    (folder / "many/inner").mkdir(parents=True)
+    (folder / "many/inner/found").touch()
+    for number in range(5000):
+        os.mknod(folder / f"many/{number:0200}")
+    tracemalloc.start()
+    try:
+        hits, more = search(root, ROOT, "*found", 10)
+        _, highest_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ([hit.path for hit in hits], more) == (["many/inner/found"], False)
+    assert highest_bytes < 600_000, "all names together take twice as much"
+
+
+def test_every_entry_of_a_large_folder_is_met_once(root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "_SORTED_AT_ONCE", 10)
+    expected = sorted(f"many/{number:02}" for number in range(35))
+    for path in expected:
+        write_file(root, path.encode(), b"x")
+    copy(root, b"many", b"copied")
+    assert sorted(hit.path for hit in search(root, b"many", "*", 100)[0]) == expected
+    assert names(root, b"copied") == [path.removeprefix("many/") for path in expected]
+
+
+def test_a_folder_of_too_many_entries_is_not_listed(root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MOST_ENTRIES", 3)
+    for number in range(3):
+        write_file(root, b"many/%d" % number, b"x")
+    assert len(list_folder(root, b"many")) == len(list_detailed(root, b"many")) == 3
+    write_file(root, b"many/more", b"x")
+    for listed in (list_folder, list_detailed):
+        with pytest.raises(Conflict, match="more than 3 entries") as refused:
+            listed(root, b"many")
+        assert refused.value.code == "folder_too_large"
 
 
 def test_listing_what_is_not_a_folder_says_so(root: Root) -> None:

@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from fleet import messages
 from fleet.models import Job
 from fleet.repositories.jobs import JobRefused
-from fleet.settings import Settings
 from storage.archives import Report
 from storage.beneath import Root
 from storage.staging import sweep_staging
@@ -24,7 +23,7 @@ _PROGRESS_SECONDS = 0.25
 
 _log = structlog.get_logger(__name__)
 
-VOLUME_OPERATIONS: dict[str, Callable[[Root, Job, Report, Settings], dict[str, Any]]] = {
+VOLUME_OPERATIONS: dict[str, Callable[[Root, Job, Report, Host], dict[str, Any]]] = {
     "compress": compress_files,
     "decompress": decompress_archive,
     "pull": pull_file,
@@ -44,7 +43,7 @@ def work_on_volume(host: Host, job: Job) -> None:
             if job.attempt > 1:
                 sweep_staging(root)  # what the worker before this one left when it died
             host.jobs.update(job, step=job.kind, progress=None)
-            result = VOLUME_OPERATIONS[job.kind](root, job, _reporter(host, job), host.settings)
+            result = VOLUME_OPERATIONS[job.kind](root, job, _reporter(host, job), host)
     except (RedisError, JobRefused):
         raise
     except Exception as error:  # noqa: BLE001 (every job ends with a reason)

@@ -24,6 +24,7 @@ from tests.app.conftest import NODE, Api
 from tests.app.volumes.conftest import Files
 from tests.app.volumes.queue import Queue
 from tests.support.deadline import eventually
+from worker.operations.archives import compress_files
 
 TRAVERSAL = "Invalid path: path traversal detected"
 FORMATS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.zst"]
@@ -304,8 +305,8 @@ def leaves_a_half_unpacked_tree(files: Files, queue: Queue, job: Job) -> None:
 
 
 def leaves_the_archive_finished(files: Files, queue: Queue, job: Job) -> None:
-    with tarfile.open(files.folder / "b.tar", "w") as archive:
-        archive.add(files.folder / "a", "a")
+    with queue.host.volumes.opened_alone(files.volume_id) as root:
+        compress_files(root, job, lambda *_: None, queue.host)
 
 
 @pytest.mark.parametrize("death", [leaves_a_half_unpacked_tree, leaves_the_archive_finished])
@@ -319,6 +320,26 @@ def test_a_job_whose_worker_died_is_done_again(files: Files, queue: Queue, impat
     assert job["state"] == "done", job
     assert sorted(path.name for path in files.folder.iterdir()) == ["a", "b.tar"]
     assert job["result"]["size"] == (files.folder / "b.tar").stat().st_size
+
+
+def leaves_nothing(files: Files, queue: Queue, job: Job) -> None:
+    """It died before its archive was complete."""
+
+
+@pytest.mark.parametrize("death", [leaves_nothing, leaves_the_archive_finished])
+def test_a_containers_own_file_is_never_taken_for_the_archive_of_a_worker_that_died(
+    files: Files, queue: Queue, impatient: None, death: Death
+) -> None:
+    queue.held = True
+    (files.folder / "a").write_text("x")
+    job_id = files.post("compress", {"format": "tar", "output_name": "b"}).json["job_id"]
+    death(files, queue, queue.host.jobs.claim(job_id, "a worker that dies now"))
+    (files.folder / "its own").write_text("precious")
+    (files.folder / "its own").replace(files.folder / "b.tar")
+    queue.run(job_id)
+    job = ended(files.api, job_id)
+    assert (job["state"], job["error"]) == ("failed", "File already exists at path: b.tar")
+    assert (files.folder / "b.tar").read_text() == "precious"
 
 
 def test_a_second_delivery_of_a_running_job_steps_aside(files: Files, web: Web, pulling: str, queue: Queue) -> None:
