@@ -99,7 +99,7 @@ def test_a_container_that_fills_the_disk_under_its_sparse_volume_loses_nothing(s
     os.sync()
     assert unmount(folder, detach=False)
     image = image_path(small_host.settings, volume_id)
-    assert wait_until_dead(image)
+    eventually(lambda: wait_until_dead(image), within_seconds=60, what="other containers to have started")
     subprocess.run(["e2fsck", "-f", "-n", image], check=True, capture_output=True)
     Volumes(small_host.settings).ensure_mounted(volume_id)
     with (folder / "big").open("rb") as file:

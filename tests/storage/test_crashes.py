@@ -92,7 +92,7 @@ def test_nobody_touches_an_image_while_a_command_of_a_killed_process_works_on_it
 ) -> None:
     Volumes(settings).create(VOLUME_ID, 32)
     assert unmount(volume_path(settings, VOLUME_ID), detach=False)
-    assert wait_until_dead(image_path(settings, VOLUME_ID))
+    eventually(lambda: wait_until_dead(image_path(settings, VOLUME_ID)), within_seconds=60, what="the end of the mount")
     os.mkfifo(tmp_path / "go")
     slow = tmp_path / "e2fsck"
     slow.write_text(f'#!/bin/sh\ntouch {tmp_path}/begun\nread line < {tmp_path}/go\nexec /sbin/e2fsck "$@"\n')
@@ -178,7 +178,7 @@ def agreed_size_mb(settings: Settings) -> int:
     assert [path.name for path in image.parent.iterdir()] == [image.name]
     assert len(loop_devices_of(settings)) == 1
     assert unmount(folder, detach=True)
-    assert wait_until_dead(image)
+    eventually(lambda: wait_until_dead(image), within_seconds=60, what="other containers to have started")
     described = subprocess.check_output(["dumpe2fs", "-h", image], text=True, stderr=subprocess.DEVNULL)
     blocks = next(int(line.split()[-1]) for line in described.splitlines() if line.startswith("Block count:"))
     assert image.stat().st_size == blocks * 4096 == size_mb * MEBIBYTE

@@ -193,6 +193,6 @@ def remounted_and_sound(settings: Settings) -> None:
     """Take the volume away, check its file system, and mount it again: nothing is left in memory."""
     assert unmount(volume_path(settings, VOLUME_ID), detach=False)
     image = image_path(settings, VOLUME_ID)
-    assert wait_until_dead(image)
+    eventually(lambda: wait_until_dead(image), within_seconds=60, what="other containers to have started")
     subprocess.run(["e2fsck", "-f", "-n", image], check=True, capture_output=True)
     Volumes(settings).ensure_mounted(VOLUME_ID)

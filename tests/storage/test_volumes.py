@@ -24,6 +24,7 @@ from storage.volumes.meta import read_meta, write_meta
 from storage.volumes.mounts import is_mounted, loop_device, may_resize_mounted, unmount, wait_until_dead
 from storage.writing import write_file
 from tests.storage.conftest import OWNER, VOLUME_ID
+from tests.support.deadline import eventually
 
 OTHER_ID = "0e1f2a3b-1111-4222-8333-444455556666"
 MEBIBYTE = 1024 * 1024
@@ -175,7 +176,7 @@ def test_a_volume_that_lives_on_in_another_namespace_is_not_touched(
         (loop_folder / "more").write_bytes(content)
     assert unmount(loop_folder, detach=False)
     image = image_path(settings, VOLUME_ID)
-    assert wait_until_dead(image)
+    eventually(lambda: wait_until_dead(image), within_seconds=60, what="other containers to have started")
     subprocess.run(["e2fsck", "-f", "-n", image], check=True, capture_output=True)
     assert (volumes.ensure_mounted(VOLUME_ID) / "more").read_bytes() == content
 
