@@ -13,6 +13,7 @@ import pytest
 
 from tests.storage.conftest import VOLUME_ID, host_settings
 from tests.storage.files_process import Answer, FilesProcess, running_files_process
+from tests.storage.test_transfers import opened_by
 from tests.support.deadline import eventually
 
 BASE = f"/volumes/{VOLUME_ID}"
@@ -48,14 +49,21 @@ def begun_download(files_process: FilesProcess, held: ExitStack) -> http.client.
     return held.enter_context(answer)
 
 
-def begun_upload(files_process: FilesProcess, held: ExitStack) -> None:
-    """An upload whose client has sent its beginning only."""
+def drafts(files_process: FilesProcess, volume: Path) -> int:
+    """How many files are being written that have no name yet."""
+    return sum(str(volume) in path and "deleted" in path for path in opened_by(files_process))
+
+
+def begun_upload(files_process: FilesProcess, volume: Path, held: ExitStack) -> None:
+    """An upload whose client has sent its beginning only, once the files process has it under way."""
+    before = drafts(files_process, volume)
     connection = held.enter_context(closing(files_process.connection()))
     target = BASE + "/upload?path=never"
     connection.putrequest("PUT", target)
     connection.putheader("Authorization", files_process.signature("PUT", target))
     connection.putheader("Content-Length", "1000000")
     connection.endheaders(b"begun")
+    eventually(lambda: drafts(files_process, volume) == before + 1, within_seconds=30, what="the beginning")
 
 
 def transfers(files_process: FilesProcess) -> list[Answer]:
@@ -70,12 +78,7 @@ def test_transfers_leave_a_quarter_of_the_threads_to_other_calls(files_process: 
     with ExitStack() as held:
         for _ in range(SLOTS - 1):
             begun_download(files_process, held)
-        begun_upload(files_process, held)
-
-        def all_taken() -> bool:
-            return all(answer.status == 503 for answer in transfers(files_process))
-
-        eventually(all_taken, within_seconds=30, what="the upload to have begun")
+        begun_upload(files_process, volume, held)
         for refused in transfers(files_process):
             assert (refused.status, refused.json["code"]) == (503, "transfers_busy")
             assert "LIGHTD_FILES_THREADS" in refused.json["error"] and int(refused.headers["Retry-After"]) > 0
@@ -92,13 +95,13 @@ def test_transfers_leave_a_quarter_of_the_threads_to_other_calls(files_process: 
 def test_transfers_of_which_nothing_moves_are_ended(files_process: FilesProcess, volume: Path) -> None:
     with ExitStack() as held:
         answer = begun_download(files_process, held)
-        begun_upload(files_process, held)
-        begun_upload(files_process, held)
+        begun_upload(files_process, volume, held)
+        begun_upload(files_process, volume, held)
 
         def all_free() -> bool:
             return all(answer.status in (200, 206) for answer in transfers(files_process))
 
-        eventually(lambda: not all_free(), within_seconds=30, what="the uploads to have begun")
+        assert not all_free()
         eventually(all_free, within_seconds=300, what="the end of what stands still")
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
