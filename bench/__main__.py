@@ -10,7 +10,7 @@ import docker
 from tests.support.images import busybox, debian
 from tests.support.stack import running_stack
 
-NAMES = ("power", "crowd", "kills", "console", "requests", "idle", "stats", "files")
+NAMES = ("power", "crowd", "kills", "console", "flood", "fanout", "hundred", "requests", "idle", "stats", "files")
 
 
 def main() -> None:

@@ -22,24 +22,25 @@ def measure(engine: docker.DockerClient, stack: Stack) -> None:
     before = processor_seconds(supervisor)
     time.sleep(SECONDS)
     spent = processor_seconds(supervisor) - before
-    rows = [(_name(pid), pss_kb(pid)) for pid in _tree(supervisor)]
+    rows = [(_name(pid), pss_kb(pid)) for pid in tree(supervisor)]
     for name, size in sorted(rows, key=lambda row: -row[1]):
         show(name, f"{size / 1024:.1f} MB")
     show("memory in sum", f"{sum(size for _, size in rows) / 1024:.0f} MB", "400 MB")
     show("processor", f"{spent / SECONDS * 100:.1f} % of one core", "3 %")
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
+    """A process and everything below it."""
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+            yield from tree(int(child))
 
 
 def processor_seconds(pid: int) -> float:
     """Processor time of a process and everything below it."""
     ticks = 0
-    for process in _tree(pid):
+    for process in tree(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -60,16 +60,20 @@ class Console:
         self._history_bytes = history_kb * 1024
 
     def append(self, batch: Sequence[Append]) -> list[tuple[int | None, str]]:
-        """Add output, one round trip for all. Per item its seq, and the position that holds now.
+        """Add output, one call for all. Per item its seq, and the position that holds now.
 
         A seq of None with a position other than `after` means that another reader was there first.
         """
-        with self._redis.pipeline(transaction=False) as pipe:
-            for item in batch:
-                keys = [*_keys(item.container_id), key("console_closed", item.source)]
-                self._append(keys=keys, args=append_arguments(item, self._history_bytes), client=pipe)
-            answers = pipe.execute()
-        return [(int(seq) if seq else None, position.decode()) for seq, position in answers]
+        names: list[str] = []
+        values: list[str | bytes | int] = [self._history_bytes]
+        for item in batch:
+            names += (*_keys(item.container_id), key("console_closed", item.source))
+            values += _arguments(item)
+        answers: list[bytes] = self._append(keys=names, args=values) if batch else []
+        return [
+            (int(seq) if seq else None, position.decode())
+            for seq, position in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     def position(self, container_id: str, source: str) -> str:
         """How far the log of an engine container was read; '' for not at all."""
@@ -150,11 +154,11 @@ def lost_notice(after: str, before: str) -> str:
     return f"Console output printed after {after} and before {before} is lost: the host's log reaches back no further"
 
 
-def append_arguments(item: Append, history_bytes: int) -> list[str | bytes | int]:
-    """ARGV of the append script."""
+def _arguments(item: Append) -> list[str | bytes]:
+    """What the append script takes for an item."""
     channel = console_channel(item.container_id)
     data, left_out = (b"", str(item.data.count(b"\n"))) if item.left_out else (item.data, "")
-    return [channel, item.source, item.before, item.after, history_bytes, data, left_out, item.lost]
+    return [channel, item.source, item.before, item.after, data, left_out, item.lost]
 
 
 def _keys(container_id: str) -> list[str]:

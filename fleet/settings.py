@@ -175,7 +175,11 @@ class Settings:
     stop_timeout_seconds: int = _setting(
         "LIGHTD_STOP_TIMEOUT_SECONDS", 30, "How long a stopping container has before SIGKILL."
     )
-    log_mb: int = _setting("LIGHTD_LOG_MB", 10, "Size at which the engine rotates a container's log; it keeps three.")
+    log_mb: int = _setting(
+        "LIGHTD_LOG_MB",
+        10,
+        "Size at which the engine rotates a container's log; it keeps three, more while its console is behind.",
+    )
     console_history_kb: int = _setting(
         "LIGHTD_CONSOLE_HISTORY_KB", 2048, "Output of each container kept for `?since=` and `request_logs`."
     )

@@ -1,53 +1,77 @@
--- Stream store. Append output to a container's console exactly once and publish it, or count what is left out.
--- KEYS: console stream, console position, mark of a deleted engine container. ARGV: channel, source (engine container), position before, position
--- after, bytes kept at most, data, lines left out instead of it ('' for none), what is lost before it ('' for nothing).
+-- Stream store. Append output to consoles, each item exactly once, and publish it; or count what is left out.
+-- KEYS, three an item: console stream, console position, mark of a deleted engine container. ARGV: bytes kept of a
+-- console at most; then seven an item: channel, source (engine container), position before, position after, data, lines
+-- left out instead of it ('' for none), what is lost before it ('' for nothing).
 -- Invariant: data and position change together, and only on top of the position the reader started from; so a
 -- reader that was replaced, or that repeats itself after a lost answer, adds nothing.
 -- Lines left out are counted up until something is written again, or until a call without data and count asks for
 -- it: then a notice with their number comes first, with a seq of its own.
 -- What a reader still has of a deleted container is dropped: the next container of that name has the same stream.
--- Returns {seq, position}; seq is '' when nothing was added.
-if redis.call('EXISTS', KEYS[3]) == 1 then return {'', ARGV[4]} end
-local source = 'at:' .. ARGV[2]
-local position = redis.call('HGET', KEYS[2], source) or ''
-if position ~= ARGV[3] and position ~= '' then return {'', position} end
--- The reader has sent more than this store knows of: it was emptied in between.
-if position == '' and ARGV[3] ~= '' then redis.call('HSET', KEYS[2], 'torn', '1') end
-redis.call('HSET', KEYS[2], source, ARGV[4])
-local function count_left_out()
-  if ARGV[7] ~= '' and ARGV[7] ~= '0' then redis.call('HINCRBY', KEYS[2], 'left_out', ARGV[7]) end
-end
-local left_out = redis.call('HGET', KEYS[2], 'left_out')
-if ARGV[8] == '' and (ARGV[7] ~= '' or (ARGV[6] == '' and not left_out)) then
-  count_left_out()
-  return {'', ARGV[4]}
+-- Returns seq, position for each item; seq is '' when nothing was added.
+local kept_bytes = tonumber(ARGV[1])
+
+local function trimmed(stream, bytes)
+  while bytes > kept_bytes do
+    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    if not oldest then break end
+    redis.call('XDEL', stream, oldest[1])
+    bytes = bytes - #oldest[2][2]
+  end
+  return bytes
 end
 
-local seq = tonumber(redis.call('HGET', KEYS[2], 'seq') or '0')
-if seq == 0 then
-  local now = redis.call('TIME')
-  seq = now[1] * 1000 + math.floor(now[2] / 1000)
+local function append(stream, state, closed, channel, source, before, after, data, left_out, lost)
+  if redis.call('EXISTS', closed) == 1 then return '', after end
+  local at = 'at:' .. source
+  local known = redis.call('HMGET', state, at, 'left_out', 'seq', 'bytes')
+  local position = known[1] or ''
+  if position ~= before and position ~= '' then return '', position end
+  -- The reader has sent more than this store knows of: it was emptied in between.
+  if position == '' and before ~= '' then redis.call('HSET', state, 'torn', '1') end
+  local function count_left_out()
+    if left_out ~= '' and left_out ~= '0' then redis.call('HINCRBY', state, 'left_out', left_out) end
+  end
+  local owed = known[2]
+  if lost == '' and (left_out ~= '' or (data == '' and not owed)) then
+    count_left_out()
+    redis.call('HSET', state, at, after)
+    return '', after
+  end
+
+  local seq = tonumber(known[3] or '0')
+  if seq == 0 then
+    local now = redis.call('TIME')
+    seq = now[1] * 1000 + math.floor(now[2] / 1000)
+  end
+  local bytes = tonumber(known[4] or '0')
+  local function add(field, value, head)
+    seq = seq + 1
+    local number = string.format('%d', seq)
+    redis.call('XADD', stream, number .. '-0', field, value)
+    redis.call('PUBLISH', channel, number .. head .. '\n' .. value)
+    bytes = bytes + #value
+  end
+  if owed then
+    add('n', owed, '+')
+    redis.call('HDEL', state, 'left_out')
+  end
+  if lost ~= '' then add('l', lost, '!') end
+  count_left_out()
+  if data ~= '' then add('d', data, '') end
+  local newest = string.format('%d', seq)
+  redis.call('HSET', state, at, after, 'seq', newest, 'bytes', trimmed(stream, bytes))
+  return newest, after
 end
-local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
-local function add(field, value, head)
-  seq = seq + 1
-  local number = string.format('%d', seq)
-  redis.call('XADD', KEYS[1], number .. '-0', field, value)
-  redis.call('PUBLISH', ARGV[1], number .. head .. '\n' .. value)
-  bytes = bytes + #value
+
+local answers = {}
+for item = 0, #KEYS / 3 - 1 do
+  local key, value = item * 3, item * 7 + 1
+  local seq, position = append(
+    KEYS[key + 1], KEYS[key + 2], KEYS[key + 3],
+    ARGV[value + 1], ARGV[value + 2], ARGV[value + 3], ARGV[value + 4], ARGV[value + 5], ARGV[value + 6],
+    ARGV[value + 7]
+  )
+  answers[#answers + 1] = seq
+  answers[#answers + 1] = position
 end
-if left_out then
-  add('n', left_out, '+')
-  redis.call('HDEL', KEYS[2], 'left_out')
-end
-if ARGV[8] ~= '' then add('l', ARGV[8], '!') end
-count_left_out()
-if ARGV[6] ~= '' then add('d', ARGV[6], '') end
-while bytes > tonumber(ARGV[5]) do
-  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  if not oldest then break end
-  redis.call('XDEL', KEYS[1], oldest[1])
-  bytes = bytes - #oldest[2][2]
-end
-redis.call('HSET', KEYS[2], 'seq', string.format('%d', seq), 'bytes', bytes)
-return {string.format('%d', seq), ARGV[4]}
+return answers

@@ -15,7 +15,6 @@ from fleet.lifecycle import Action, State
 from fleet.store import Client
 from tests.agent.bench import Bench, new_settings
 from tests.agent.listener import Listener
-from tests.agent.own_store import OwnStore
 from tests.support.deadline import eventually
 
 pytestmark = pytest.mark.engine
@@ -37,20 +36,11 @@ def test_a_line_printed_by_a_container_is_on_its_console(bench: Bench) -> None:
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Iterator[OwnStore]:
-    """A stream store that a test may freeze."""
-    made = OwnStore(tmp_path / "stream")
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def brief(
-    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, stream: OwnStore, tmp_path: Path
+    engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, tmp_path: Path
 ) -> Iterator[Bench]:
     """A host whose engine keeps three times 1 MB of each container's log, with a container that waits to flood it."""
-    made = Bench(engine, new_settings(tmp_path / "data", store_url, stream_url=stream.url, log_mb=1))
+    made = Bench(engine, new_settings(tmp_path / "data", store_url, log_mb=1))
     try:
         made.runtime.ensure_network(made.settings.network)
         made.install("flood", "seq 1 100; until [ -e /tmp/go ]; do usleep 50000; done; seq 101 60000; sleep 600")
@@ -97,11 +87,12 @@ def test_what_the_log_lost_while_the_agent_was_dead_is_named_by_the_lines_around
     assert brief.output("flood") == _numbers(1, 100) + _numbers(left[0][1], 60_000)
 
 
-def test_what_the_log_lost_while_the_store_was_away_is_named_too(brief: Bench, stream: OwnStore) -> None:
+def test_what_the_log_lost_while_the_agent_stood_still_is_named_too(brief: Bench) -> None:
     """The agent still has the file that it was reading, which ends where nobody can look any more."""
-    stream.signal(signal.SIGSTOP)
+    assert brief.agent
+    brief.agent.send_signal(signal.SIGSTOP)
     left = _flood(brief)
-    stream.signal(signal.SIGCONT)
+    brief.agent.send_signal(signal.SIGCONT)
     (told,) = _told(brief)
     assert told.startswith("Console output printed after ")
     assert told.endswith(lost_notice("x", left[0][0]).partition(" and ")[2])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import os
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.console import Append, lost_notice
+from worker.console.files_ahead import MOST_AHEAD, MOST_IN_ALL
 from worker.console.log_file import LogFile
 from worker.console.position import Position, nanoseconds, read_position
 from worker.console.transfer import Transfer
@@ -175,6 +177,47 @@ def test_a_first_reader_of_a_full_log_says_that_something_may_be_lost(log: LogWr
         log.write(f"{number}\n", number)
     with closing(Transfer("c", "e", log.path, "")) as transfer:
         assert _told(_moved(transfer)) == [lost_notice("", _stamp(2)), "2\n", "3\n", "4\n"]
+
+
+def test_while_the_store_is_away_nothing_is_rotated_away(log: LogWriter) -> None:
+    with closing(Transfer("c", "e", log.path, "")) as transfer:
+        log.write("0\n")
+        unsent = transfer.collect(4096)
+        for number in range(1, MOST_AHEAD + 1):
+            log.rotate()
+            log.write(f"{number}\n", number)
+            assert transfer.collect(4096) == unsent
+        assert _told(_moved(transfer)) == [f"{number}\n" for number in range(MOST_AHEAD + 1)]
+
+
+def test_a_reader_holds_so_many_files_and_leaves_none_open(log: LogWriter) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with closing(Transfer("c", "e", log.path, "")) as transfer:
+        log.write("0\n")
+        transfer.collect(4096)
+        for number in range(1, MOST_AHEAD + 10):
+            log.rotate()
+            log.write(f"{number}\n", number)
+            transfer.collect(4096)
+        assert len(set(os.listdir("/proc/self/fd")) - before) <= MOST_AHEAD + 1
+        lost = lost_notice(_stamp(1), _stamp(10))
+        assert _told(_moved(transfer)) == ["0\n", lost, *(f"{number}\n" for number in range(10, MOST_AHEAD + 10))]
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_readers_far_behind_hold_so_many_files_in_all_and_each_still_reaches_the_newest(tmp_path: Path) -> None:
+    logs = [LogWriter(tmp_path / f"{number}-json.log") for number in range(2 * MOST_IN_ALL // MOST_AHEAD)]
+    before = len(os.listdir("/proc/self/fd"))
+    with ExitStack() as stack:
+        transfers = [stack.enter_context(closing(Transfer("c", "e", log.path, ""))) for log in logs]
+        for number in range(MOST_AHEAD):
+            for log, transfer in zip(logs, transfers, strict=True):
+                log.rotate()
+                log.write(f"{number}\n", number + 1)
+                transfer.collect(4096)
+        assert len(os.listdir("/proc/self/fd")) - before <= MOST_IN_ALL + 2 * len(logs)
+        for transfer in transfers:
+            assert b"".join(item.data for item in _moved(transfer)).endswith(b"\n%d\n" % (MOST_AHEAD - 1))
 
 
 def test_a_new_reader_whose_place_was_rotated_away_goes_on_with_the_oldest_line_left(log: LogWriter) -> None:

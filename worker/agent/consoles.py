@@ -171,9 +171,7 @@ class Consoles:
                 log.error("a container's log cannot be read", container=followed.container_id, reason=str(error))
             self._drop(followed, although_written=True)
             return []
-        if batch:
-            followed.written = True
-        elif ended:
+        if not batch and ended:
             self._drop(followed)
         return batch
 
@@ -183,7 +181,7 @@ class Consoles:
         return Transfer(followed.container_id, followed.engine_id, followed.path, position, self._lines_per_second)
 
     def _send(self, parts: Iterator[tuple[_Followed, list[Append]]]) -> int:
-        """Append everything in one round trip; answers how many bytes that were."""
+        """Append everything in one call; answers how many bytes that were."""
         collected = list(parts)
         batch = [item for _, items in collected for item in items]
         if not batch:
@@ -193,6 +191,8 @@ class Consoles:
             _, position = [next(answers) for _ in items][-1]
             if followed.transfer:
                 followed.transfer.settle(position)
+                if followed.ended or followed.transfer.is_behind:
+                    followed.written = True
         return sum(len(item.data) for item in batch)
 
     def _drop(self, followed: _Followed, *, although_written: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from worker.console.entries import Entry
 from worker.console.position import Position
@@ -27,10 +27,10 @@ class Lines:
     """
 
     def __init__(self, start: Position) -> None:
-        self._last = start
+        self._stamp, self._ordinal = start.stamp, start.ordinal
         self._whole: list[bytes] = []
         self._whole_bytes = 0
-        self._whole_after = start
+        self._whole_after = start.stamp, start.ordinal
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._inside = start.inside
@@ -38,17 +38,17 @@ class Lines:
     @property
     def stamp(self) -> str:
         """The stamp of the newest entry, '' before the first."""
-        return self._last.stamp
+        return self._stamp
 
     def add(self, entries: Iterable[Entry]) -> Iterator[Message]:
         """The messages that are complete with these entries."""
         for stamp, data in entries:
-            if stamp == self._last.stamp:
-                self._last = Position(stamp, self._last.ordinal + 1)
+            if stamp == self._stamp:
+                self._ordinal += 1
             else:
                 if self._open or self._inside:
                     self._close_line()
-                self._last = Position(stamp, 1)
+                self._stamp, self._ordinal = stamp, 1
             self._open.append(data)
             self._open_bytes += len(data)
             if self._whole and self._whole_bytes + self._open_bytes > MESSAGE_BYTES:
@@ -75,15 +75,15 @@ class Lines:
     def _finish_line(self) -> None:
         self._whole += self._open
         self._whole_bytes += self._open_bytes
-        self._whole_after = self._last
+        self._whole_after = self._stamp, self._ordinal
         self._open, self._open_bytes, self._inside = [], 0, False
 
     def _take_whole(self) -> Message:
         data = b"".join(self._whole).replace(b"\r\n", b"\n")
         self._whole, self._whole_bytes = [], 0
-        return Message(data, self._whole_after)
+        return Message(data, Position(*self._whole_after))
 
     def _take_piece(self) -> Message:
         data = b"".join(self._open)
         self._open, self._open_bytes, self._inside = [], 0, True
-        return Message(data, replace(self._last, inside=True))
+        return Message(data, Position(self._stamp, self._ordinal, inside=True))

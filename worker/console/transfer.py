@@ -35,6 +35,8 @@ class Transfer:
 
         `ended`: the process writes no more, so an unfinished last line goes out too.
         """
+        if self._unsettled:
+            self._log.hold_on()
         while not self._unsettled:
             entries = self._log.read(max_bytes)
             if entries and self._log.gap:
@@ -54,6 +56,11 @@ class Transfer:
         if position != expected:
             self._log.close()
             self._stand_at(position)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to collect than what was; if not, there will be when the log is written to again."""
+        return self._log.is_behind
 
     def close(self) -> None:
         """Give the log's files back."""
