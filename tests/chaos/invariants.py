@@ -166,15 +166,15 @@ def _volumes(seen: Sight) -> Iterator[str]:
     images = {path.stem for path in (folder / ".images").iterdir()}
     entries = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"lost+found"}
     for what, found in (
-        ("a record that is not ready", listed),
+        ("an entry in the list of volumes", listed),
         ("a description on disk", known),
         ("an image", images),
         ("a folder", entries),
         ("a mount", set(mounted)),
         ("a loop device", _looped(folder)),
     ):
-        yield from (f"Volume {name} has {what}, but no record." for name in found - recorded)
-        yield from (f"Volume {name} has a record, but not {what}." for name in recorded - found)
+        yield from (f"Volume {name} has {what}, but no record that is ready." for name in found - recorded)
+        yield from (f"Volume {name} has a record that is ready, but not {what}." for name in recorded - found)
     yield from (f"Volume {name} is mounted twice." for name in recorded if mounted.count(name) > 1)
     for name in recorded & entries:
         drafts = [path for path in (folder / name).rglob("*") if is_draft(path.name.encode())]

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(1800 + 6
 
 
 def test_nothing_is_lost_whatever_dies(engine: docker.DockerClient, busybox_image: Image) -> None:
+    print(f"chaos from seed {SEED} begins")
     with place_of_chaos(engine) as place:
         storm = Storm(place, SEED)
         try:
