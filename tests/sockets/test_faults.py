@@ -237,7 +237,7 @@ def test_connections_leave_nothing_behind(own_api: Api, connections: int) -> Non
 
 
 _AT_ONCE = 4
-_SPARE_DESCRIPTORS = 2 * _AT_ONCE
+_SPARE_DESCRIPTORS = 5 * _AT_ONCE
 """Connections to the stores, which are kept for later use."""
 
 
