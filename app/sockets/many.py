@@ -9,6 +9,7 @@ from gevent.lock import RLock
 
 from app.access import require_reach
 from app.sockets.client import Client
+from app.sockets.errands import Errands
 from app.sockets.following import Following, Wish
 from app.sockets.live import Live
 from app.sockets.permissions import OUT, require_event
@@ -24,10 +25,11 @@ from fleet.repositories.tokens import Principal
 class ManyContainers:
     """What a client follows: containers that it named, and those that `"*"` stands for."""
 
-    def __init__(self, live: Live, client: Client, principal: Principal) -> None:
+    def __init__(self, live: Live, client: Client, principal: Principal, errands: Errands) -> None:
         self._live = live
         self._client = client
         self._principal = principal
+        self._errands = errands
         self._limit = live.services.settings.socket_subscriptions
         self._followed: dict[str, Following] = {}
         self._all: Subscribing | None = None
@@ -64,11 +66,19 @@ class ManyContainers:
         if not isinstance(name, str) or not is_container_id(name):
             raise Invalid(f'{request["event"]} needs a "server" here: the id of a container.')
         tell = partial(self._tell, name)
+        step = partial(handle, self._live.services, self._principal, name, tell, request)
         try:
             require_reach(self._principal, name)
-            handle(self._live.services, self._principal, name, tell, request)
+            self._errands.do(name, request, partial(self._telling, name, step))
         except LightdError as error:
             tell(messages.error(error.message))
+
+    def _telling(self, name: str, step: Callable[[], None]) -> None:
+        """Do a step; what is wrong with it is told as this container's."""
+        try:
+            step()
+        except LightdError as error:
+            self._tell(name, messages.error(error.message))
 
     def _tell(self, name: str, message: str) -> None:
         self._client.tell(messages.with_server(message, name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -10,6 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.sockets.client import FORBIDDEN, INTERNAL_ERROR, TRY_AGAIN, UNAUTHENTICATED, Client
+from app.sockets.errands import Errands
 from app.sockets.following import Wish
 from app.sockets.live import Live
 from app.sockets.many import ManyContainers
@@ -54,6 +57,7 @@ class Session:
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, container_id, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
+        self._errands = Errands(self._attempt)
         self._watching: OneContainer | ManyContainers | None = None
         self._patience: gevent.Greenlet | None = None
 
@@ -75,14 +79,18 @@ class Session:
     def _heard(self) -> None:
         while self._socket.input_buffer and not self._client.is_closing:
             message = self._socket.receive(timeout=0)
-            try:
-                self._handle(message)
-            except LightdError as error:
-                self._client.error(error.message)
-            except RedisError:
-                self._client.error("The store cannot be reached; try again soon.")
-            except Exception as error:  # noqa: BLE001 (whatever it is, only this client is closed)
-                self._fail(error)
+            self._attempt(partial(self._handle, message))
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do what the client asks, and tell it what goes wrong."""
+        try:
+            step()
+        except LightdError as error:
+            self._client.error(error.message)
+        except RedisError:
+            self._client.error("The store cannot be reached; try again soon.")
+        except Exception as error:  # noqa: BLE001 (whatever it is, only this client is closed)
+            self._fail(error)
 
     def _handle(self, message: str | bytes) -> None:
         if not self._rate.allows():
@@ -131,9 +139,11 @@ class Session:
         if self._patience is not None:
             self._patience.kill(block=False)
         if self._container_id is None:
-            self._watching = ManyContainers(self._live, self._client, principal)
+            self._watching = ManyContainers(self._live, self._client, principal, self._errands)
         else:
-            self._watching = OneContainer(self._live, self._client, principal, self._container_id, self._wish)
+            self._watching = OneContainer(
+                self._live, self._client, principal, self._errands, self._container_id, self._wish
+            )
 
     def _fail(self, error: Exception) -> None:
         _log.error("socket handler failed", container_id=self._container_id, exc_info=error)
@@ -145,6 +155,7 @@ class Session:
             self._patience.kill()
         if self._watching is not None:
             self._watching.end()
+        self._errands.end()
         self._place.give_back()
         self._live.registry.remove(self._client)
         self._socket.event.heard = None

@@ -9,7 +9,7 @@ import pytest
 
 from app.sockets.notice import Notice
 from fleet import messages
-from fleet.lifecycle import Action
+from fleet.lifecycle import Action, State
 from fleet.repositories.jobs import new_job
 from tests.sockets.conftest import NODE, Api, running_api
 from tests.sockets.test_requests import agent
@@ -169,6 +169,24 @@ def test_commands_and_logs_name_their_server(api: Api, name: str) -> None:
         assert [order["data"] for order in taken] == [f"say {number}\n" for number in range(5)]
         socket.send({"event": "send_command", "command": "say hi"})
         socket.wait_error('send_command needs a "server" here')
+
+
+def test_a_command_that_nobody_reads_holds_up_neither_a_kill_nor_other_containers(api: Api, name: str) -> None:
+    a, b, c = (f"{name}-{letter}" for letter in "abc")
+    for server in (a, b, c):
+        api.create(server)
+    with agent(api, lambda order: None if order["input"] == a else "") as taken, Many(api) as socket:
+        for server, command in ((a, "unread"), (a, "after it"), (b, "hi")):
+            socket.send({"event": "send_command", "server": server, "command": command})
+        socket.send({"event": "power", "server": c, "action": "stop"})
+        socket.send({"event": "power", "server": a, "action": "kill"})
+        for server in (a, c):
+            eventually(
+                lambda of=server: api.containers.get(of).state is State.STOPPING, within_seconds=10, what="an action"
+            )
+        socket.wait_of(a, "daemon_message", "does not answer")
+        eventually(lambda: len(taken) >= 2, within_seconds=10, what="the other container's command")
+        assert [order["data"] for order in taken][:2] == ["unread\n", "hi\n"]
 
 
 def test_since_replays_what_was_missed_of_each(api: Api, name: str) -> None:

@@ -19,8 +19,11 @@ from tests.support.event_socket import EventSocket
 
 
 @contextmanager
-def agent(api: Api, answer: Callable[[dict[str, Any]], str]) -> Iterator[list[dict[str, Any]]]:
-    """What a host's agent does with orders for input: take them in order, and answer each. Yields what it took."""
+def agent(api: Api, answer: Callable[[dict[str, Any]], str | None]) -> Iterator[list[dict[str, Any]]]:
+    """What a host's agent does with orders for input: take them in order, and answer each, but for None.
+
+    Yields what it took.
+    """
     taken: list[dict[str, Any]] = []
     ended = threading.Event()
     client = redis.Redis.from_url(api.record.url, decode_responses=True)
@@ -31,7 +34,9 @@ def agent(api: Api, answer: Callable[[dict[str, Any]], str]) -> Iterator[list[di
             order = orders.next(NODE, 0.1)
             if order is not None and "input" in order:
                 taken.append(order)
-                orders.answer(order["reply"], answer(order))
+                text = answer(order)
+                if text is not None:
+                    orders.answer(order["reply"], text)
 
     thread = threading.Thread(target=work)
     thread.start()
