@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scripts.log_file import LogFile
 from scripts.parent_death import dies_with_parent
 from scripts.plan import Process
+from scripts.precedence import take_precedence
 
 FIRST_BACKOFF_SECONDS = 0.2
 LAST_BACKOFF_SECONDS = 5.0
@@ -56,7 +58,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=dies_with_parent(signal.SIGKILL),
+            preexec_fn=self._preparation(),
         )
         output = self._output.fileno()
         os.set_blocking(output, False)
@@ -103,6 +105,18 @@ class Child:
             (os.killpg if group else os.kill)(self._popen.pid, number)
         except ProcessLookupError:
             return
+
+    def _preparation(self) -> Callable[[], None]:
+        """What the new process does before it becomes its program."""
+        tie = dies_with_parent(signal.SIGKILL)
+        if not self.process.urgent:
+            return tie
+
+        def prepare() -> None:
+            tie()
+            take_precedence()
+
+        return prepare
 
     def _required(self) -> subprocess.Popen[bytes]:
         if self._popen is None:

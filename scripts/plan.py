@@ -13,12 +13,16 @@ SUPERVISOR = "supervisor"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process to keep running. One with a `socket` is a store: the others start when it listens, end before it."""
+    """A process to keep running. One with a `socket` is a store: the others start when it listens, end before it.
+
+    One that is `urgent` takes precedence on a busy host.
+    """
 
     name: str
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     socket: str = ""
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

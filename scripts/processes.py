@@ -23,11 +23,11 @@ def processes(settings: Settings) -> list[Process]:
     """All processes that run on this host with these settings, in the order they start."""
     return [
         *_stores(settings),
-        Process("api", [*_GUNICORN, "-c", "app/gunicorn_settings.py", "wsgi:app"]),
+        Process("api", [*_GUNICORN, "-c", "app/gunicorn_settings.py", "wsgi:app"], urgent=True),
         Process("files", [*_GUNICORN, "-c", "storage/server/gunicorn_settings.py", "storage.server:create_app()"]),
         _worker(settings, "quick", settings.quick_threads),
         _worker(settings, "long", settings.long_threads),
-        Process("agent", [sys.executable, "-m", "worker.agent"]),
+        Process("agent", [sys.executable, "-m", "worker.agent"], urgent=True),
     ]
 
 
@@ -74,4 +74,4 @@ def _valkey(settings: Settings, name: str, memory_mb: int, *, eviction: str, syn
     command = [str(get_binary_path())]
     for option, value in options.items():
         command += [f"--{option}", value]
-    return Process(name, command, socket=socket)
+    return Process(name, command, socket=socket, urgent=True)

@@ -6,6 +6,7 @@ import os
 
 from fleet.settings import Settings
 from scripts.failure import Failure
+from scripts.precedence import take_precedence
 from scripts.processes import processes
 from scripts.up import CHECKOUT, make_folders
 
@@ -17,5 +18,7 @@ def run(settings: Settings, name: str) -> None:
         raise Failure(f"There is no process {name}; there are {', '.join(known)}.")
     make_folders(settings)
     process = known[name]
+    if process.urgent:
+        take_precedence()
     os.chdir(CHECKOUT)
     os.execve(process.command[0], process.command, {**os.environ, **process.environment})  # noqa: S606

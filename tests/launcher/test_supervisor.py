@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from scripts.instance_lock import holder
 from scripts.plan import Process
+from scripts.precedence import NICENESS
 from scripts.supervisor import ALREADY_RUNNING
 from tests.launcher.supervised import Supervised, is_alive, kill, listener, shell, used_ticks
 from tests.support.deadline import eventually
@@ -56,6 +58,17 @@ def test_a_program_that_is_not_there_does_not_stop_the_others(supervise: Supervi
     supervised = supervise(Process("absent", ["/nonexistent/program"]), shell("worker", "exec sleep 600"))
     assert is_alive(supervised.pid("worker"))
     eventually(lambda: "absent cannot be started" in supervised.log("supervisor"), within_seconds=5, what="a reason")
+
+
+def test_an_urgent_process_and_what_it_starts_take_precedence_over_the_rest(supervise: Supervise) -> None:
+    script = "nice; exec sleep 600"
+    supervised = supervise(shell("agent", script, urgent=True), shell("worker", script))
+    for name, niceness in (("agent", NICENESS), ("worker", os.getpriority(os.PRIO_PROCESS, 0))):
+        pid = supervised.pid(name)
+        eventually(lambda: supervised.log(name).startswith(f"{niceness}\n"), within_seconds=10, what="niceness")  # noqa: B023
+        assert os.getpriority(os.PRIO_PROCESS, pid) == niceness
+    autogroup = Path("/proc") / str(supervised.pid("agent")) / "autogroup"
+    assert not autogroup.exists() or autogroup.read_text().endswith(f" nice {NICENESS}\n")
 
 
 def test_the_others_start_when_the_store_listens(supervise: Supervise, tmp_path: Path) -> None:
