@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import os
 import select
 import socket
 import time
@@ -16,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
+
+from scripts.precedence import take_precedence
 
 _READ_BYTES = 1 << 18
 _QUIET_SECONDS = 1.0
@@ -209,6 +212,8 @@ class _Tally:
 
 
 def _listen(address: str, wanted: Sequence[Wanted], pipe: Connection) -> None:
+    os.setsid()
+    take_precedence()  # elsewhere clients don't share processors with the containers that they watch
     sockets = _Sockets(address, wanted)
     gc.disable()  # a collection would look at every arrival, and delay those that come meanwhile
     pipe.send("connected")
