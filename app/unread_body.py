@@ -2,7 +2,7 @@
 
 gunicorn would read it after the answer in steps of 1 KiB: 100 MB cost 3 s in which no other request of the process
 went on. Closing the connection instead would cut off a client that is still sending, before it reads its refusal.
-That is done only to one whose body is absurd, or takes too long.
+That is done only to one that has an absurd rest to send, or takes too long.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import IO
 import gevent
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
+
+from fleet.request_body import give_up, missing_bytes
 
 _STEP_BYTES = 256 * 1024
 _PATIENCE_SECONDS = 3.0
@@ -30,10 +32,10 @@ def _read_away(response: Response) -> Response:
     if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
         # Who breaks off or sends nonsense gets the same answer; gunicorn closes the connection after it.
         with suppress(OSError, ParseException, OverflowError), gevent.Timeout(_PATIENCE_SECONDS, False):
-            if int(environ.get("CONTENT_LENGTH") or 0) < _ABSURD_BYTES:
+            if missing_bytes(environ) < _ABSURD_BYTES:
                 _discard(environ["wsgi.input"])
                 return response
-        response.headers["Connection"] = "close"
+        give_up(environ)
     return response
 
 

@@ -25,6 +25,23 @@ def body_pieces(environ: Mapping[str, Any], stream: IO[bytes]) -> Iterator[bytes
         yield piece
 
 
+def missing_bytes(environ: Mapping[str, Any]) -> int:
+    """How much of a body of known length was not read yet, 0 for others; all of it where no gunicorn counts."""
+    reader = getattr(environ["wsgi.input"], "reader", None)
+    return int(getattr(reader, "length", environ.get("CONTENT_LENGTH") or 0))
+
+
+def give_up(environ: Mapping[str, Any]) -> None:
+    """Have gunicorn close the connection after the answer, without waiting for what has not come of the body.
+
+    It does so to a client in whose body it lost its place, which is what `failed` says. A `Connection` header of an
+    answer it ignores.
+    """
+    body = environ["wsgi.input"]
+    if hasattr(body, "failed"):
+        body.failed = True
+
+
 def _received(reader: Any, connection: socket.socket) -> Iterator[bytes | memoryview]:
     """The rest of a body of known length, straight from the connection.
 

@@ -60,6 +60,8 @@ class Extraction:
         """Make a file and hold it open for its content; raises Invalid for a second one of the same name."""
         self._take_entry()
         folder, name = split(member.path)
+        if not name:
+            raise refused("it holds a file in place of the destination")
         folder_fd = self._enter(folder, member.path)
         try:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder_fd)

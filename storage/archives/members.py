@@ -44,6 +44,8 @@ def member(name: bytes, kind: Kind, mode: int, mtime: float, size: int = 0, targ
         target = clean_name(target)
     if kind is Kind.SYMLINK and (not target or b"\0" in target or len(target) > 4095):
         raise refused(f"it holds a link that points nowhere: {_shown(name)}")
+    if not -(2.0**63) <= mtime < 2.0**63:  # nor is it one that is no number
+        raise refused(f"it holds a time that no clock can show: {_shown(name)}")
     if size < 0:
         raise refused(f"it says that a file has less than no bytes: {_shown(name)}")
     return Member(clean_name(name), kind, mode & 0o777, mtime, size, target)

@@ -35,7 +35,8 @@ class FilesWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._heads.pop(conn, None)
         if outcome is False:
             with suppress(OSError):
-                close_graceful(conn.sock.dup())
+                if not _is_given_up(conn):
+                    close_graceful(conn.sock.dup())
                 conn.sock.shutdown(socket.SHUT_RD)  # gunicorn, which closes it for good, finds nothing to wait for
         return outcome
 
@@ -55,3 +56,9 @@ class FilesWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             if deadline < now and self._heads.pop(conn, None) is not None:
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _is_given_up(conn: TConn) -> bool:
+    """Whether nobody waits for the rest of the last request's body (`fleet.request_body.give_up`)."""
+    message = getattr(conn.parser, "mesg", None)
+    return bool(getattr(getattr(message, "body", None), "failed", False))

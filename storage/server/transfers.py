@@ -10,7 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.wsgi import wrap_file
 
-from fleet.errors import LightdError
+from fleet.errors import LightdError, Unavailable
+from fleet.request_body import give_up
 from storage.archives import ArchiveFormat, format_named, stream_archive
 from storage.beneath import Root, is_folder, open_file, split
 from storage.downloading import Part, disposition, entity_tag, part_of
@@ -69,16 +70,22 @@ def _archive(pieces: Iterator[bytes], name: bytes, held: ExitStack) -> Response:
 def receive(store: Volumes, slots: TransferSlots, volume_id: str, path: str | None) -> dict[str, Any]:
     """Take the body of an upload into a file; it appears when its last byte has come, else nothing does.
 
-    Raises Unavailable when all slots are taken.
+    Raises Unavailable when all slots are taken. Nobody then waits for the body: that would hold another thread.
     """
     checked = checked_path(path)
     overwrite = query("overwrite") is None or query_flag("overwrite")
-    try:
-        with slots.taken(), store.opened(volume_id) as root:
-            size = write_stream(root, checked, body_chunks(), overwrite=overwrite)
-    except LightdError:
-        read_on()
-        raise
+    with ExitStack() as held:
+        try:
+            held.enter_context(slots.taken())
+        except Unavailable:
+            give_up(request.environ)
+            raise
+        try:
+            with store.opened(volume_id) as root:
+                size = write_stream(root, checked, body_chunks(), overwrite=overwrite)
+        except LightdError:
+            read_on()
+            raise
     return {"message": "File uploaded successfully", "path": shown(checked), "size": size}
 
 

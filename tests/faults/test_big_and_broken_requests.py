@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,18 @@ def test_who_has_no_token_is_told_so_before_sending_it_all(stack: Stack) -> None
     answer = send(stack.address, anonymous, (b"x" * MEGABYTE for _ in range(HUNDRED)), seconds=5)
     assert answer.status in (401, 413)
     assert answer.sent_bytes < 64 * MEGABYTE
+
+
+def test_who_goes_on_sending_after_a_refusal_is_cut_off_and_keeps_nobody_waiting(stack: Stack) -> None:
+    lines = ["POST /containers HTTP/1.1", f"Host: {stack.address}", f"Content-Length: {1 << 40}", "", ""]
+    host, _, port = stack.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # what is sent until then fits into buffers
+            for _ in range(64):
+                connection.sendall(bytes(MEGABYTE))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+    accepted(stack.api("GET", "/volumes"))
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "18446744073709551617", "5, 6"])

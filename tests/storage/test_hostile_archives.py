@@ -106,6 +106,8 @@ HOSTILE: dict[str, bytes] = {
     "tar with a broken second header": tar_of(file("a"), file("b"))[:1024] + b"broken" * 400,
     "tar that lies about size": tar_of(("a", {"size": 10**12}, b"x")),
     "tar with a huge long name": tar_of(("././@LongLink", {"type": tarfile.GNUTYPE_LONGNAME, "size": 10**9}, b"")),
+    "tar folder from no time": tar_of(("d", {"type": tarfile.DIRTYPE, "mtime": 2**80}, b"")),
+    "tar file in place of the destination": tar_of(file(".")),
     "zip slip": zip_of(("../slipped", S_IFREG, b"x")),
     "zip absolute": zip_of(("/tmp/slipped", S_IFREG, b"x")),
     "zip link out": zip_of(("a", S_IFLNK, b"../..")),

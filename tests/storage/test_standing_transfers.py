@@ -91,6 +91,22 @@ def test_transfers_leave_a_quarter_of_the_threads_to_other_calls(files_process: 
     eventually(all_free, within_seconds=30, what="the slots of clients that have gone")
 
 
+def test_who_is_refused_a_slot_holds_no_thread_with_his_body(files_process: FilesProcess, volume: Path) -> None:
+    with ExitStack() as held:
+        for _ in range(SLOTS):
+            begun_download(files_process, held)
+        connection = held.enter_context(closing(files_process.connection()))
+        target = BASE + "/upload?path=never"
+        connection.putrequest("PUT", target)
+        connection.putheader("Authorization", files_process.signature("PUT", target))
+        connection.putheader("Content-Length", str(1024 * MEBIBYTE))
+        connection.endheaders()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(64):
+                connection.send(bytes(MEBIBYTE))
+        assert connection.getresponse().status == 503
+
+
 @pytest.mark.long
 def test_transfers_of_which_nothing_moves_are_ended(files_process: FilesProcess, volume: Path) -> None:
     with ExitStack() as held:
