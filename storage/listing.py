@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import os
 import stat
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from fleet.errors import Conflict
 from storage.beneath import Root, opened_folder
@@ -17,9 +18,8 @@ MOST_ENTRIES = 200_000
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-# Python decodes names just as JSON shows them here, as long as the process runs in UTF-8 mode or locale.
-_name = operator.itemgetter(0)
 _TYPE = 0o170000
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 _MAYBE_DRAFT = ".lightd-"
 
 
@@ -42,35 +42,39 @@ class DetailedEntry(NamedTuple):
     mimetype: str
 
 
+_Listed = TypeVar("_Listed", Entry, DetailedEntry)
+
+# Python decodes names just as JSON shows them here, as long as the process runs in UTF-8 mode or locale.
+_by_name = operator.itemgetter(0)
+
+
 def list_folder(root: Root, path: bytes) -> list[Entry]:
     """The entries of a folder, directories first, then by name; raises NotFound, Conflict, PathTraversal."""
     with described(path), opened_folder(root.fd, path) as folder_fd:
-        return [Entry(name, _kind(status.st_mode), _size(status)) for name, status in _listed(folder_fd)]
+        return _listed(folder_fd, lambda entry, _: entry)
 
 
 def list_detailed(root: Root, path: bytes) -> list[DetailedEntry]:
     """Like `list_folder`, with more about each entry, for which it reads the first bytes of each file."""
     with described(path), opened_folder(root.fd, path) as folder_fd:
-        return [
-            DetailedEntry(
-                name,
-                _kind(status.st_mode),
-                _size(status),
+        return _listed(
+            folder_fd,
+            lambda entry, status: DetailedEntry(
+                *entry,
                 f"{stat.S_IMODE(status.st_mode):o}",
                 int(status.st_mtime),
-                _mimetype(folder_fd, name, status.st_mode),
-            )
-            for name, status in _listed(folder_fd)
-        ]
+                _mimetype(folder_fd, entry.name, status.st_mode),
+            ),
+        )
 
 
-def _listed(folder_fd: int) -> list[tuple[str, os.stat_result]]:
-    """Names as JSON text with what stands there, in the order of a listing. Written for folders of 100,000 entries.
+def _listed(folder_fd: int, told: Callable[[Entry, os.stat_result], _Listed]) -> list[_Listed]:
+    """What `told` makes of each entry, in the order of a listing. Written for folders of 100,000 entries.
 
     Raises Conflict for a folder with more than MOST_ENTRIES: all of it is held in memory, here and by who reads it.
     """
-    folders: list[tuple[str, os.stat_result]] = []
-    others: list[tuple[str, os.stat_result]] = []
+    folders: list[_Listed] = []
+    others: list[_Listed] = []
     with os.scandir(folder_fd) as entries:
         for count, entry in enumerate(entries, start=1):
             if count > MOST_ENTRIES:
@@ -78,28 +82,21 @@ def _listed(folder_fd: int) -> list[tuple[str, os.stat_result]]:
                     f"The folder has more than {MOST_ENTRIES} entries, too many to list; search it, or download it.",
                     code="folder_too_large",
                 )
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # deleted by the container just now
             name = entry.name
             if name.startswith(_MAYBE_DRAFT) and is_draft(os.fsencode(name)):
                 continue
-            (folders if status.st_mode & _TYPE == stat.S_IFDIR else others).append((name, status))
-    folders.sort(key=_name)
-    others.sort(key=_name)
+            try:
+                status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted by the container just now
+            kind = _KINDS.get(status.st_mode & _TYPE, "file")
+            if kind == "directory":
+                folders.append(told(Entry(name, kind, 0), status))
+            else:
+                others.append(told(Entry(name, kind, status.st_size), status))
+    folders.sort(key=_by_name)
+    others.sort(key=_by_name)
     return folders + others
-
-
-def _kind(mode: int) -> str:
-    kind = mode & _TYPE
-    if kind == stat.S_IFDIR:
-        return "directory"
-    return "symlink" if kind == stat.S_IFLNK else "file"
-
-
-def _size(status: os.stat_result) -> int:
-    return 0 if status.st_mode & _TYPE == stat.S_IFDIR else status.st_size
 
 
 def _mimetype(folder_fd: int, name: str, mode: int) -> str:
