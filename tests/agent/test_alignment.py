@@ -122,3 +122,32 @@ def test_another_lightds_container_of_the_same_name_is_not_taken_for_our_own(sit
     agent.reconciler.compare()
     assert site.container("a").state is State.READY
     assert agent.consoles.followed() == set(), "whoever may read our consoles may not read theirs"
+
+
+def test_a_server_that_somebody_gave_another_name_gets_its_own_again(site: Site, agent: Agent, doctor: Doctor) -> None:
+    engine_id = site.running("a", GAME_PORT).container_id or ""
+    site.runtime.rename(engine_id, "renamed")
+    (difference,) = doctor.differences()
+    assert "The engine container of a is called renamed now." in difference.sentence
+    assert doctor.mend(difference) == ""
+    found = site.runtime.inspect(server_name("a"))
+    assert found is not None and found.engine_id == engine_id and found.running
+    assert doctor.differences() == []
+
+
+def test_a_name_that_a_stranger_has_taken_meanwhile_stays_theirs(site: Site, agent: Agent) -> None:
+    engine_id = site.running("a", GAME_PORT).container_id or ""
+    site.runtime.rename(engine_id, "renamed")
+    stranger = site.runtime.create(replace(site.runtime._made[engine_id].plan, name=server_name("a"), labels={}))
+    site.runtime.signal(engine_id, "SIGKILL")
+    agent.reconciler.compare()
+    found = site.runtime.inspect(server_name("a"))
+    assert found is not None and found.engine_id == stranger
+    assert site.container("a").state is State.READY, "what the engine says of ours counts under any name"
+
+
+def test_a_server_that_somebody_gave_another_name_is_deleted_with_its_container(site: Site) -> None:
+    engine_id = site.running("a", GAME_PORT).container_id or ""
+    site.runtime.rename(engine_id, "renamed")
+    assert site.run(site.ask("a", Action.DELETE)).state == "done"
+    assert site.runtime.inspect(engine_id) is None

@@ -10,7 +10,9 @@ from fleet.lifecycle import Action, State
 from fleet.repositories.jobs import new_job
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from tests.support.images import BUSYBOX
 from worker.known_store import KnownStore
+from worker.runtime.base import LABEL_NODE
 
 pytestmark = pytest.mark.engine
 
@@ -125,3 +127,16 @@ def test_a_host_that_holds_containers_does_not_take_an_empty_store_for_its_first
     bench.await_agent()
     assert bench.runtime.inspect(bench.engine_name("precious"))
     assert not (bench.settings.data / "generation").exists()
+
+
+def test_a_container_that_only_looks_like_ours_ends_no_listening(host: Bench) -> None:
+    host.install("watched", "sleep 60")
+    labels = {LABEL_NODE: host.node}
+    stranger = host.engine.containers.run(BUSYBOX, ["sleep", "60"], detach=True, labels=labels)
+    try:
+        host.engine.containers.get(host.engine_name("watched")).start()
+        host.await_state("watched", State.RUNNING)
+    finally:
+        stranger.remove(force=True)
+    host.await_end(host.begin("watched", Action.KILL, queue="agent"))
+    assert "engine events: failed" not in host.log_text()

@@ -12,7 +12,7 @@ import pytest
 
 from fleet.keys import key
 from fleet.lifecycle import Action, State
-from fleet.models import Port, Volume
+from fleet.models import Limits, Port, Volume
 from fleet.repositories.ports import PortRepository
 from fleet.settings import Settings
 from scripts import doctor as command
@@ -24,6 +24,7 @@ from worker.doctor.compose import create_doctor
 from worker.doctor.difference import Difference
 from worker.doctor.doctor import Doctor
 from worker.firewall import Firewall
+from worker.operations.locks import container_lock
 from worker.operations.names import install_name, private_image
 from worker.operations.plans import install_plan
 
@@ -130,6 +131,30 @@ def test_ports_that_pool_and_records_do_not_agree_about(bench: Bench, doctor: Do
     assert doctor.mend(free) == ""
     assert ports.get("127.0.0.1", 4002, "tcp").internal_id == record.internal_id
     assert doctor.mend(found(doctor, "other ports in the engine than in its record")) != ""
+
+
+def test_limits_that_somebody_changed(bench: Bench, doctor: Doctor) -> None:
+    third = Limits(64 << 20, 1 / 3, 64)
+    record = bench.install("a", "sleep 60", limits=third)
+    bench.do("a", Action.START)
+    assert doctor.differences() == []
+    bench.runtime.update(bench.engine_name("a"), replace(third, memory_bytes=1 << 30))
+    difference = found(doctor, "other limits in the engine than in its record")
+    with container_lock(bench.settings, record.internal_id, "job"):
+        assert "a job is at work on it" in doctor.mend(difference)
+    assert doctor.mend(difference) == ""
+    assert doctor.differences() == []
+
+
+def test_a_private_image_that_somebody_removed(bench: Bench, doctor: Doctor) -> None:
+    record = bench.install("a", "sleep 60", install_script="#!/bin/sh\nmkdir -p /opt; echo x > /opt/x\n")
+    bench.do("a", Action.START)
+    assert doctor.differences() == []
+    image = private_image(record.internal_id)
+    bench.engine.images.remove(image, force=True)
+    assert doctor.mend(found(doctor, "The private image of container", "is missing")) != "", "a repair knows how"
+    bench.run(bench.begin("a", Action.REPAIR))
+    assert doctor.differences() == []
 
 
 def test_volumes_of_which_only_one_side_knows_are_told_and_left_alone(bench: Bench, doctor: Doctor) -> None:

@@ -135,3 +135,20 @@ def test_a_process_that_comes_up_while_the_kill_looks_for_it_is_killed_too(
 
     assert running(runtime) == [False, False]
     assert record.jobs.get(kill.job_id).is_open, "the agent ends it when it sees that end"
+
+
+def test_a_server_that_somebody_gave_another_name_is_killed_all_the_same(record: Record, tmp_path: Path) -> None:
+    container, _ = record.running("a")
+    runtime = engine_with(tmp_path, str(SETTINGS.data))
+    server = runtime.inspect(server_name("a"))
+    assert server is not None
+    record.containers.made_again(container, server.engine_id)
+    runtime.rename(server.engine_id, "renamed")
+    kill = new_job("kill", NODE, "agent", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.KILL, kill)
+
+    obey(record, kill, runtime)
+
+    found = runtime.inspect("renamed")
+    assert found is not None and not found.running
+    assert record.jobs.get(kill.job_id).is_open, "the agent ends it when it sees that end"

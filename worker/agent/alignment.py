@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from fleet.errors import NotFound
+from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import ALIVE, State
 from fleet.models import Container
 from fleet.repositories.containers import ContainerRepository
@@ -20,6 +20,7 @@ from worker.agent.exits import Exits
 from worker.agent.sampler import Sampler
 from worker.agent.starts import Starts
 from worker.known_store import is_own
+from worker.operations.names import server_name
 from worker.recovery.evidence import INSTALL_LOST
 from worker.runtime.base import NEVER_RUN, EngineContainer, Runtime
 
@@ -90,6 +91,20 @@ class Alignment:
             return record
         log.warning("an engine container was made that the record did not know", container=record.internal_id)
         return replace(record, container_id=found.engine_id)
+
+    def named_again(self, record: Container) -> EngineContainer | None:
+        """The server's engine container by its id, with its own name again if somebody gave it another; else None."""
+        found = self._runtime.inspect(record.container_id) if record.container_id else None
+        if found is None or not is_own(self._settings, found) or self._has_open_job(record):
+            return None
+        name = server_name(record.internal_id)
+        if found.name != name:
+            log.warning("an engine container had another name", container=record.internal_id, name=found.name)
+            try:
+                self._runtime.rename(found.engine_id, name)
+            except (Conflict, NotFound) as error:
+                log.warning("it keeps that name", container=record.internal_id, reason=error.message)
+        return found
 
     def align_missing(self, record: Container) -> None:
         """The engine has no container for this record."""

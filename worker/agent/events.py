@@ -44,7 +44,8 @@ class EngineEvents:
         self, address: str, node: str, react: Callable[[EngineEvent], None], compare: Callable[[], None]
     ) -> None:
         self._address = address
-        filters = {"type": ["container"], "event": ["start", "die", "destroy"], "label": [f"{LABEL_NODE}={node}"]}
+        labels = [f"{LABEL_NODE}={node}", LABEL_ID]
+        filters = {"type": ["container"], "event": ["start", "die", "destroy"], "label": labels}
         self._path = f"/events?{urlencode({'filters': json.dumps(filters)})}"
         self._react = react
         self._compare = compare

@@ -67,23 +67,28 @@ class Kills:
             self._kill_cancelled(record)
             self._finish_aside(job)
             return
-        server_killed = self._end(server_name(record.internal_id))
-        self._end(install_name(record.internal_id))
+        server_killed = self._end(self._server(record))
+        self._end(self._find(install_name(record.internal_id)))
         if not server_killed and job.kind != Action.DELETE:
             self._settle(record, job)
 
     def _kill_cancelled(self, record: Container) -> None:
         """A kill of an install or a rebinding has cancelled it in the record; one that began later is not meant."""
         if record.job_id is not None and self._jobs.is_cancelled(record.job_id):
-            self._end(install_name(record.internal_id))
-            self._end(server_name(record.internal_id))
+            self._end(self._find(install_name(record.internal_id)))
+            self._end(self._server(record))
 
-    def _end(self, name: str) -> bool:
-        """SIGKILL to our container; False when it does not run. Another Lightd on this engine may use the name."""
-        found = self._find(name)
+    def _end(self, found: EngineContainer | None) -> bool:
+        """SIGKILL to our container; False when it does not run."""
         return found is not None and found.running and self._runtime.signal(found.engine_id, _SIGKILL)
 
+    def _server(self, record: Container) -> EngineContainer | None:
+        """The server's container, also when somebody has given it another name."""
+        found = self._find(server_name(record.internal_id))
+        return found if found or not record.container_id else self._find(record.container_id)
+
     def _find(self, name: str) -> EngineContainer | None:
+        """Our container; another Lightd on this engine may use the name."""
         found = self._runtime.inspect(name)
         return found if found is not None and is_own(self._settings, found) else None
 
@@ -96,7 +101,7 @@ class Kills:
 
     def _settle(self, record: Container, job: Job) -> None:
         """Nothing runs: the job waits for an end that came before it, or for one that will never come."""
-        found = self._find(server_name(record.internal_id))
+        found = self._server(record)
         if found and not found.running and found.run > (record.ended_run or NEVER_RUN) and self._exits.settle(found):
             return
         if found and found.running:  # a start that was on its way when the kill came has brought it up since

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
-from fleet.errors import NotFound
+from fleet.errors import Conflict, NotFound
 from fleet.lifecycle import ALIVE, State
-from fleet.models import Container
+from fleet.models import Container, Limits
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
@@ -17,8 +17,9 @@ from worker.agent.strays import Strays
 from worker.doctor.difference import Difference
 from worker.known_store import own_containers
 from worker.operations.container_folder import remove_folder
-from worker.operations.names import server_name
-from worker.runtime.base import LABEL_SPEC, EngineContainer, Runtime
+from worker.operations.locks import Busy, HeldBySameJob, container_lock
+from worker.operations.names import private_image, server_name
+from worker.runtime.base import LABEL_SPEC, USUAL_IO_WEIGHT, EngineContainer, Runtime
 
 
 class ContainerCheck:
@@ -61,8 +62,11 @@ class ContainerCheck:
                 sentence = f"Container {record.internal_id} is installing in the record, but no job is on it."
                 yield Difference(sentence, self._compare)
             else:
-                yield from self._server(record, servers.get(record.internal_id))
-                yield from self._left(record, [one for one in every if one.container_id == record.internal_id])
+                own = [found for found in every if found.container_id == record.internal_id]
+                by_id = next((found for found in own if found.engine_id == record.container_id), None)
+                server = servers.get(record.internal_id) or by_id
+                yield from self._server(record, server)
+                yield from self._left([found for found in own if found is not server])
         yield from self._images()
         yield from self._folders()
 
@@ -85,6 +89,26 @@ class ContainerCheck:
             yield Difference(sentence, None if record.state is State.FAILED else self._compare)
         elif not _has_ports(found, record):
             yield Difference(f"Container {name} has other ports in the engine than in its record; rebind its network.")
+        else:
+            yield from self._details(record, found)
+
+    def _details(self, record: Container, found: EngineContainer) -> Iterator[Difference]:
+        """What a server that is where it should be differs in."""
+        name = record.internal_id
+        if found.name != server_name(name):
+            yield Difference(f"The engine container of {name} is called {found.name} now.", self._compare)
+        if _limits(replace(record.spec.limits, **found.limits)) != _limits(record.spec.limits):
+            mend = partial(self._set_limits, name, found.engine_id)
+            yield Difference(f"Container {name} has other limits in the engine than in its record.", mend)
+        if record.own_image and not self._runtime.has_image(private_image(name)):
+            yield Difference(f"The private image of container {name} is missing; repair it.")
+
+    def _set_limits(self, name: str, engine_id: str) -> None:
+        try:
+            with container_lock(self._settings, name, "", patience_seconds=0):
+                self._runtime.update(engine_id, self._containers.get(name).spec.limits)
+        except (Busy, HeldBySameJob) as error:
+            raise Conflict("a job is at work on it just now") from error
 
     def _no_server(self, record: Container) -> Iterator[Difference]:
         name = record.internal_id
@@ -94,12 +118,11 @@ class ContainerCheck:
         elif record.state is State.READY and record.container_id is not None:
             yield Difference(f"The engine has no container for {name}; its next start makes it again.")
 
-    def _left(self, record: Container, every: list[EngineContainer]) -> Iterator[Difference]:
+    def _left(self, every: list[EngineContainer]) -> Iterator[Difference]:
         """What an install or a rebind has left."""
         for found in every:
-            if found.name != server_name(record.internal_id):
-                remove = partial(self._runtime.remove, found.engine_id)
-                yield Difference(f"The engine has a container {found.name}, but nobody is at work with it.", remove)
+            remove = partial(self._runtime.remove, found.engine_id)
+            yield Difference(f"The engine has a container {found.name}, but nobody is at work with it.", remove)
 
     def _images(self) -> Iterator[Difference]:
         for image in self._strays.images():
@@ -110,6 +133,12 @@ class ContainerCheck:
         for path in self._strays.folders():
             sentence = f"The folder {path} has scripts of a container that has no record."
             yield Difference(sentence, partial(remove_folder, path))
+
+
+def _limits(limits: Limits) -> tuple[float, ...]:
+    """As far as the engine can tell them."""
+    weight = limits.io_weight or USUAL_IO_WEIGHT
+    return limits.memory_bytes, limits.swap_bytes, round(limits.cpu, 9), limits.pids, weight
 
 
 def _has_ports(found: EngineContainer, record: Container) -> bool:

@@ -16,6 +16,8 @@ def delete(work: Work) -> None:
     work.update(step="delete")
     for named in (server_name, install_name, next_name, probe_name):
         host.remove_from_engine(named(work.name))
+    if work.container.container_id:
+        host.remove_from_engine(work.container.container_id)  # somebody may have given it another name
     if work.spec.install_script or work.container.own_image:
         host.runtime.remove_image(private_image(work.name))
     remove_folder(host.data_folder(work.name))

@@ -32,6 +32,9 @@ ROLE_SERVER = "server"
 ROLE_INSTALL = "install"
 ROLE_PROBE = "probe"
 
+USUAL_IO_WEIGHT = 500
+"""What a container has whose limits name none."""
+
 NEVER_RUN = "0" * 20
 """The `run` of a container that was never started."""
 
@@ -231,5 +234,14 @@ def owner_label(labels: Mapping[str, str]) -> str:
 
 def owned_images(labelled: Mapping[str, str], node: str, data: str) -> dict[str, str]:
     """Of images with their LABEL_IMAGE those of a node and data folder, each with its container's id."""
-    owners = {name: json.loads(label) for name, label in labelled.items()}
-    return {name: owner["id"] for name, owner in owners.items() if (owner["node"], owner["data"]) == (node, data)}
+    owners = {name: _owner(label) for name, label in labelled.items()}
+    return {name: own[0] for name, own in owners.items() if own[1:] == (node, data)}
+
+
+def _owner(label: str) -> tuple[str, str, str]:
+    """Container, node and data folder of a LABEL_IMAGE; nobody's when `commit` did not write it."""
+    try:
+        told = json.loads(label)
+        return str(told["id"]), str(told["node"]), str(told["data"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "", "", ""

@@ -275,10 +275,12 @@ class DockerRuntime:
         """The images that `commit` made on this node for this data folder, by name, each with its container's id."""
         with self._engine() as client:
             found = client.images(filters={"label": LABEL_IMAGE})
+        # Anybody's image may have that label, but not such a name.
         named = {
-            image["RepoTags"][0].rpartition(":")[0]: image["Labels"][LABEL_IMAGE]
+            name.rpartition(":")[0]: image["Labels"][LABEL_IMAGE]
             for image in found
-            if image["RepoTags"]
+            for name in image["RepoTags"] or ()
+            if is_private(name)
         }
         return owned_images(named, node, data)
 

@@ -12,10 +12,9 @@ from requests.exceptions import HTTPError
 
 from fleet.errors import Conflict
 from fleet.models import Limits
-from worker.runtime.base import Usage
+from worker.runtime.base import USUAL_IO_WEIGHT, Usage
 
 _IN_USE = re.compile(r"unable to set memory limit|memory\S*: device or resource busy", re.IGNORECASE)
-_USUAL_WEIGHT = 500
 _ONE_LOOK_VERSION = "1.41"
 """Older engines look twice, a second apart."""
 
@@ -43,7 +42,7 @@ def limits_told(settings: dict[str, Any]) -> dict[str, Any]:
     if memory_bytes and memory_and_swap_bytes >= memory_bytes:
         limits["swap_bytes"] = memory_and_swap_bytes - memory_bytes
     if weight := int(settings.get("BlkioWeight") or 0):
-        limits["io_weight"] = None if weight == _USUAL_WEIGHT else weight
+        limits["io_weight"] = None if weight == USUAL_IO_WEIGHT else weight
     return limits
 
 
@@ -55,7 +54,7 @@ def update(client: APIClient, engine_id: str, limits: Limits, *, weight_supporte
     """
     settings = limit_settings(limits, weight_supported=weight_supported)
     if weight_supported:
-        settings.setdefault("BlkioWeight", _USUAL_WEIGHT)
+        settings.setdefault("BlkioWeight", USUAL_IO_WEIGHT)
     address = f"{client.base_url}/v{client.api_version}/containers/{engine_id}/update"
     response = client.post(address, json=settings, timeout=client.timeout)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 import docker
@@ -20,6 +21,7 @@ from worker.runtime.docker import DockerRuntime
 
 pytestmark = pytest.mark.engine
 
+EMPTY_ARCHIVE = bytes(10240)
 SECRET = "planted-in-the-environment"
 
 
@@ -27,6 +29,21 @@ SECRET = "planted-in-the-environment"
 def runtime() -> Iterator[DockerRuntime]:
     with closing(DockerRuntime(read_settings().engine, timeout_seconds=60)) as runtime:
         yield runtime
+
+
+@pytest.fixture
+def labelled(engine: docker.DockerClient) -> Iterator[Callable[[str, str], None]]:
+    """Makes an empty image of this name whose maker has chosen a label that is Lightd's."""
+    made: list[str] = []
+
+    def make(name: str, label: str) -> None:
+        change = f"LABEL {LABEL_IMAGE}={json.dumps(label)}"
+        engine.api.import_image_from_data(EMPTY_ARCHIVE, repository=name, tag="evil", changes=[change])  # type: ignore[no-untyped-call]
+        made.append(f"{name}:evil")
+
+    yield make
+    for name in made:
+        engine.images.remove(name)
 
 
 @pytest.fixture
@@ -99,3 +116,11 @@ def test_a_pull_of_a_name_that_is_there_brings_what_the_registry_has_now(
     for digest in engine.images.get(BUSYBOX).attrs["RepoDigests"]:
         if digest.startswith(reference.removesuffix(":1")):
             engine.images.remove(digest)
+
+
+@pytest.mark.parametrize("label", ["][", "{}", "7", '{"id": "victim", "node": "n", "data": "/d"}'])
+def test_an_image_that_somebody_labelled_as_ours_is_no_private_one(
+    runtime: DockerRuntime, labelled: Callable[[str, str], None], busybox_image: Image, label: str
+) -> None:
+    labelled(f"lightd-test/{new_node_and_network()[0]}", label)
+    assert runtime.private_images("n", "/d") == {}
