@@ -47,7 +47,7 @@ class Root:
 
 @contextmanager
 def opened_root(folder: Path, owner: tuple[int, int], room: Room | None = None) -> Iterator[Root]:
-    """Open a volume's root folder; raises NotFound when there is none."""
+    """Open a volume's root folder, and close its room with it; raises NotFound when there is none."""
     try:
         fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -56,6 +56,8 @@ def opened_root(folder: Path, owner: tuple[int, int], room: Room | None = None) 
         yield Root(fd, owner, room)
     finally:
         os.close(fd)
+        if room:
+            room.close()
 
 
 def open_beneath(folder_fd: int, path: bytes, flags: int) -> int:

@@ -11,6 +11,8 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 _HEAD_SECONDS = 10
+# How long clients have to take in the answer and close: as gunicorn itself gives them, and those nobody waits for.
+_CLOSING_SECONDS, _GIVEN_UP_SECONDS = 2.0, 0.5
 
 
 class FilesWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -35,8 +37,7 @@ class FilesWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._heads.pop(conn, None)
         if outcome is False:
             with suppress(OSError):
-                if not _is_given_up(conn):
-                    close_graceful(conn.sock.dup())
+                close_graceful(conn.sock.dup(), _GIVEN_UP_SECONDS if _is_given_up(conn) else _CLOSING_SECONDS)
                 conn.sock.shutdown(socket.SHUT_RD)  # gunicorn, which closes it for good, finds nothing to wait for
         return outcome
 
@@ -59,6 +60,6 @@ class FilesWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
 
 def _is_given_up(conn: TConn) -> bool:
-    """Whether nobody waits for the rest of the last request's body (`fleet.request_body.give_up`)."""
+    """Whether nobody shall wait for the rest of the last request's body (`fleet.request_body.give_up`)."""
     message = getattr(conn.parser, "mesg", None)
     return bool(getattr(getattr(message, "body", None), "failed", False))

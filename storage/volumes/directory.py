@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleet.errors import Conflict, Unavailable
 from fleet.settings import Settings
-from storage.room import CountedRoom, Room
+from storage.room import Count, Room
 from storage.staging import empty_folder
 from storage.volumes.disk import check_disk_floor, missing_on_host, run
 from storage.volumes.driver import MEBIBYTE, Usage
@@ -30,7 +30,7 @@ class DirectoryDriver:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._rooms: dict[str, tuple[float, int, CountedRoom]] = {}
+        self._counts: dict[str, tuple[float, int, Count]] = {}
 
     def create(self, volume_id: str, size_mb: int) -> Path:  # noqa: ARG002 (only checked later)
         """Make the folder; raises Conflict when the disk is too full."""
@@ -89,12 +89,12 @@ class DirectoryDriver:
 
     def room(self, volume_id: str, size_mb: int) -> Room | None:
         """Counted now and then; all writers of this process share the count in between."""
-        counted_at, counted_for, room = self._rooms.get(volume_id, (0.0, 0, CountedRoom(0)))
+        counted_at, counted_for, count = self._counts.get(volume_id, (0.0, 0, Count()))
         now = time.monotonic()
         if now - counted_at > _COUNT_VALID_SECONDS or counted_for != size_mb:
-            room = CountedRoom(self.usage(volume_id, size_mb).available_bytes)
-            self._rooms[volume_id] = (now, size_mb, room)
-        return room
+            count.renew(self.usage(volume_id, size_mb).available_bytes)
+            self._counts[volume_id] = (now, size_mb, count)
+        return count.room()
 
 
 def _used_bytes(folder: Path) -> int:

@@ -85,6 +85,9 @@ class HostRoom:
             self._seen_bytes = _UNSEEN_BYTES
         self._seen_bytes -= size_bytes
 
+    def close(self) -> None:
+        """Nothing to do: the disk itself counts."""
+
 
 class Ballast:
     """Unnamed files that take all space left in sparse volumes, but none of the host's disk.

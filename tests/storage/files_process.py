@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ class FilesProcess:
         data = raw if raw is not None else (None if body is None else json.dumps(body))
         connection = self.connection()
         try:
-            connection.request(method, target, data, sent)
+            with suppress(BrokenPipeError):  # it had heard enough: its answer follows
+                connection.request(method, target, data, sent)
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

@@ -19,7 +19,7 @@ from storage.folders import make_folder
 from storage.listing import list_detailed, list_folder
 from storage.paths import ROOT, checked_path
 from storage.renaming import delete
-from storage.room import CountedRoom
+from storage.room import Count
 from storage.searching import search
 from storage.staging import staged, sweep_staging
 from storage.writing import write_file, write_stream
@@ -90,7 +90,7 @@ def test_it_also_works_where_files_cannot_be_unnamed(root: Root, folder: Path, m
     with pytest.raises(AlreadyExists):
         write_file(root, b"a", b"3", overwrite=False)
     with pytest.raises(QuotaExceeded):
-        write_file(Root(root.fd, OWNER, CountedRoom(2)), b"a", b"too much")
+        write_file(Root(root.fd, OWNER, Count(2).room()), b"a", b"too much")
     assert os.listdir(folder) == ["a"] and (folder / "a").read_bytes() == b"2"
 
 
@@ -313,7 +313,7 @@ def test_a_copy_onto_something_or_into_itself_is_refused(root: Root) -> None:
 def test_a_copy_that_does_not_fit_leaves_nothing(folder: Path, root: Root) -> None:
     for number in range(5):
         write_file(root, b"a/%d" % number, b"x" * 1000)
-    small = Root(root.fd, OWNER, CountedRoom(3000))
+    small = Root(root.fd, OWNER, Count(3000).room())
     with pytest.raises(QuotaExceeded):
         copy(small, b"a", b"b")
     assert os.listdir(folder) == ["a"]

@@ -8,7 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from storage.volumes import volume_path
+from fleet.errors import QuotaExceeded
+from fleet.settings import Settings
+from storage.draft import drafted
+from storage.volumes import Volumes, directory, volume_path
+from storage.writing import write_file
 from tests.storage.conftest import VOLUME_ID, host_settings
 from tests.storage.files_process import FilesProcess, running_files_process
 
@@ -43,3 +47,15 @@ def test_its_size_is_checked_for_what_is_written_through_us(files: FilesProcess)
     assert (grown.status, grown.json["size_mb"]) == (200, 32)
     assert files.call("PUT", f"{BASE}/upload?path=fits-now", raw=bytes(10 * MEBIBYTE)).status == 200
     assert files.call("POST", f"{BASE}/resize", {"size_mb": 16}).status == 409
+
+
+def test_what_is_still_being_written_counts_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "_COUNT_VALID_SECONDS", -1.0)  # every look is a new count
+    volumes = Volumes(replace(settings, volume_driver="directory"))
+    volumes.create(VOLUME_ID, 16)
+    with volumes.opened(VOLUME_ID) as root, drafted(root, root.fd) as draft:
+        draft.write(bytes(12 * MEBIBYTE))
+        with pytest.raises(QuotaExceeded), volumes.opened(VOLUME_ID) as other:
+            write_file(other, b"second", bytes(12 * MEBIBYTE))
+    with volumes.opened(VOLUME_ID) as root:
+        write_file(root, b"second", bytes(12 * MEBIBYTE))
