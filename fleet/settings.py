@@ -129,8 +129,8 @@ class Settings:
     disk_floor_mb: int = _setting(
         "LIGHTD_DISK_FLOOR_MB",
         512,
-        "Free disk space below which no volume is made; with sparse volumes also below which none grows, is written to "
-        "or has a container started on it.",
+        "Free disk space below which no volume is made and no image pulled; with sparse volumes also below which none "
+        "grows, is written to or has a container started on it.",
     )
     container_user: str = _setting(
         "LIGHTD_CONTAINER_USER", "1000:1000", "`uid:gid` that containers run as and that owns their files."

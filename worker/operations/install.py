@@ -10,6 +10,7 @@ from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Spec
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import Cancelled
+from storage.volumes.disk import check_disk_floor
 from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
@@ -21,6 +22,8 @@ from worker.operations.plans import server_plan
 from worker.operations.work import Work
 from worker.pulled_images import PulledImages
 from worker.runtime.base import ContainerPlan
+
+_MB = 1024 * 1024
 
 
 def install(work: Work) -> None:
@@ -149,14 +152,24 @@ def _steps(work: Work) -> list[Step]:
 
 
 def pull_image(work: Work, spec: Spec) -> None:
-    """Fetch the image of `spec` unless it is there; where that says `always`, also then."""
+    """Fetch the image of `spec` unless it is there; where that says `always`, also then.
+
+    Raises Conflict, and gives up, when the host's own disk is nearly full.
+    """
     check_host_room(work.host.settings, work.container.volume_id)
     runtime, image = work.host.runtime, spec.image
     is_there = runtime.has_image(image)
     if is_there and spec.pull_policy != "always":
         return
     before, pulled = runtime.images_by_id(), PulledImages(work.host.settings)
-    runtime.pull(image, work.progress("pull"))
+    tell = work.progress("pull")
+
+    def look(fraction: float | None) -> None:
+        if fraction != 1.0:  # a small archive may unpack to more than the disk has
+            check_disk_floor(work.host.settings, _MB)
+        tell(fraction)
+
+    runtime.pull(image, look)
     image_id = runtime.image_id(image)
     if image_id is not None and image_id not in before:
         pulled.note(image_id)

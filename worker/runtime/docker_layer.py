@@ -17,6 +17,8 @@ _MADE_BY_ENGINE = frozenset(
 )  # fmt: skip
 """Mount points and folders on the way to them: the engine makes them, or makes them its own, at the start."""
 
+_IN_MEMORY = ("/dev/", "/memfd:", "/SYSV")
+
 
 def changed_bytes(upper: Path) -> int:
     """Size of an overlay's upper folder; an entry without content (a link, a deletion) counts as one byte.
@@ -27,20 +29,34 @@ def changed_bytes(upper: Path) -> int:
 
 
 def deleted_bytes(pids: Iterable[int], volume: Path) -> int:
-    """Size of what these processes of a container keep open although it has no name any more, outside its volume.
+    """Size of what these processes of a container have open or mapped although it has no name any more, outside its
+    volume.
 
     What is in memory counts too, which is little. Processes that vanish, or that this one may not see, are passed over.
     """
     counted: dict[tuple[int, int], int] = {}
     volume_device = volume.stat().st_dev
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), os.scandir(f"/proc/{pid}/fd") as listing:
-            for entry in listing:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for path in (*_open_files(pid), *_deleted_mappings(pid)):
                 with contextlib.suppress(OSError):  # closed meanwhile
-                    found = entry.stat()
+                    found = path.stat()
                     if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev != volume_device:
                         counted[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(counted.values())
+
+
+def _open_files(pid: int) -> Iterator[Path]:
+    yield from Path(f"/proc/{pid}/fd").iterdir()
+
+
+def _deleted_mappings(pid: int) -> Iterator[Path]:
+    """Files that a process has in its memory and need not have open; without those that are memory themselves."""
+    for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+        place, _, _, _, _, *name = line.split(maxsplit=5)
+        if name and name[0].endswith(" (deleted)") and not name[0].startswith(_IN_MEMORY):
+            begin, end = (int(address, 16) for address in place.split("-"))
+            yield Path(f"/proc/{pid}/map_files/{begin:x}-{end:x}")
 
 
 def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

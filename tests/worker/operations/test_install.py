@@ -175,6 +175,17 @@ def test_a_script_that_fills_the_hosts_own_disk_fails(site: Site) -> None:
     assert_nothing_is_left(site, "a")
 
 
+def test_an_image_that_fills_the_hosts_own_disk_is_given_up(site: Site) -> None:
+    more_than_any_disk_mb = 1 << 40
+    site.host = replace(site.host, settings=replace(site.host.settings, disk_floor_mb=more_than_any_disk_mb))
+    site.runtime.remote.add("game:1")
+    site.runtime.pull_seconds = 30
+    job = site.run(site.create("a", GAME_PORT, image="game:1"))
+    assert job.state == "failed" and job.error is not None and "of disk left" in job.error
+    assert not site.runtime.has_image("game:1")
+    assert_nothing_is_left(site, "a")
+
+
 def test_a_kill_cancels_an_install_while_the_image_is_pulled(site: Site) -> None:
     site.runtime.remote.add("game:1")
     site.runtime.pull_seconds = 30
