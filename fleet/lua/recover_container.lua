@@ -1,7 +1,8 @@
 -- A host tells of a container that it holds: record, ports and use of the volume come back together or not at all.
 -- A record of the same container (host, volume, time of creation) that speaks of the same engine container stays as it
--- is; of the same container, but another engine container or an install, it is older than the host. A record of another
--- container of that name stays too, unless `force` says otherwise.
+-- is, but for a spec that was changed since, as after a backup. Of the same container, but another engine container or
+-- an install, it is older than the host. A record of another container of that name stays too, unless `force` says
+-- otherwise.
 local request = cjson.decode(ARGV[1])
 local told, id = request.container, request.container.internal_id
 local known = redis.call('HMGET', K.container(id), 'node', 'volume_id', 'created_at', 'container_id', 'ports', 'job_id',
@@ -10,7 +11,12 @@ if known[1] then
   local same = known[1] == told.node and known[2] == told.volume_id and known[3] == told.created_at
   if not same and not request.force then return refuse('other', known[1]) end
   if same and (known[4] or '') == (told.container_id or '') and known[7] ~= 'installing' then
-    return {'ok', 'known'}
+    local revision = redis.call('HGET', K.container(id), 'revision')
+    if (tonumber(told.revision) or 0) <= (tonumber(revision) or 0) then return {'ok', 'known'} end
+    redis.call('HSET', K.container(id), 'spec', told.spec, 'revision', told.revision)
+    if told.started_with then redis.call('HSET', K.container(id), 'started_with', told.started_with) end
+    note(id, 'recovered', {state = known[7]})
+    return {'ok', 'updated'}
   end
 end
 if redis.call('HGET', K.volume(told.volume_id), 'state') ~= 'ready' then return refuse('volume', told.volume_id) end

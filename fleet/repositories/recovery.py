@@ -14,8 +14,10 @@ from fleet.repositories.container_fields import container_fields
 from fleet.scripts import Scripts
 from fleet.store import Client
 
-KNOWN, NEW, REPLACED = "known", "new", "replaced"
-"""What became of a record: it was there, it has come back, it has taken the place of an older one."""
+KNOWN, NEW, REPLACED, UPDATED = "known", "new", "replaced", "updated"
+"""What became of a record: it was there, it has come back, it has taken the place of an older one, or it was there and
+has what was changed since.
+"""
 
 
 class RecoveryRepository:

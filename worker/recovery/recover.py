@@ -10,7 +10,7 @@ from fleet.console import Console
 from fleet.errors import LightdError
 from fleet.lifecycle import State
 from fleet.models import Container, Volume
-from fleet.repositories.recovery import KNOWN, REPLACED, RecoveryRepository
+from fleet.repositories.recovery import KNOWN, REPLACED, UPDATED, RecoveryRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes, volume_path
 from storage.volumes.meta import VolumeMeta
@@ -117,7 +117,11 @@ class Recovery:
         return self.settings.data / "containers" / name
 
 
-_BECAME = {KNOWN: "was there already", REPLACED: "has taken the place of another record"}
+_BECAME = {
+    KNOWN: "was there already",
+    REPLACED: "has taken the place of another record",
+    UPDATED: "was there and has its later changes again",
+}
 
 
 def _shown(container: Container) -> str:

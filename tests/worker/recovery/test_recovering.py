@@ -229,6 +229,23 @@ def test_recovering_again_changes_nothing(emptied: Emptied) -> None:
     assert emptied.site.redis.hgetall(key("container", "a")) == before
 
 
+def test_what_was_changed_after_the_backup_comes_back_too(emptied: Emptied) -> None:
+    emptied.site.running("a")
+    redis, containers = emptied.site.redis, emptied.site.host.containers
+    saved = redis.hgetall(key("container", "a"))
+    changed = containers.amend("a", lambda spec: replace(spec, env={"A": "2"}, stop_timeout_seconds=7)).spec
+    SecondCopy(emptied.settings).keep(containers.of_node(NODE))
+    redis.delete(key("container", "a"))
+    redis.hset(key("container", "a"), mapping=saved)
+    redis.set(key("generation"), "restored")
+    assert emptied.recover() == []
+    assert emptied.site.container("a").spec == changed
+
+    newest = containers.amend("a", lambda spec: replace(spec, env={"A": "3"})).spec
+    assert emptied.recover(force=True) == []
+    assert emptied.site.container("a").spec == newest, "the host's copy is older than this"
+
+
 def test_a_record_of_another_container_stays_unless_forced(emptied: Emptied) -> None:
     emptied.site.running("a")
     emptied.lose()
