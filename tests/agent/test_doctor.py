@@ -151,10 +151,16 @@ def test_a_private_image_that_somebody_removed(bench: Bench, doctor: Doctor) -> 
     bench.do("a", Action.START)
     assert doctor.differences() == []
     image = private_image(record.internal_id)
-    bench.engine.images.remove(image, force=True)
-    assert doctor.mend(found(doctor, "The private image of container", "is missing")) != "", "a repair knows how"
-    bench.run(bench.begin("a", Action.REPAIR))
-    assert doctor.differences() == []
+    nameless = bench.engine.images.get(image).id
+    try:
+        bench.engine.images.remove(image, force=True)
+        assert doctor.mend(found(doctor, "The private image of container", "is missing")) != "", "a repair knows how"
+        bench.run(bench.begin("a", Action.REPAIR))
+        assert doctor.differences() == []
+    finally:
+        bench.runtime.remove(bench.engine_name("a"))
+        for left in (image, nameless):
+            bench.runtime.remove_image(left)
 
 
 def test_volumes_of_which_only_one_side_knows_are_told_and_left_alone(bench: Bench, doctor: Doctor) -> None:
