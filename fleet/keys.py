@@ -14,8 +14,9 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | ends | list | the last ends of its runs (JSON), newest first, 20 | exited |
 | restarts | zset | a node's containers that are to be started again by policy, by time | plan_restart |
 | install_log | string | tail of the last install's output | install job |
-| volume | hash | one volume's record | volume repository, delete_volume |
+| volume | hash | one volume's record | volume repository, volume scripts |
 | volumes | zset | ids of all volumes, ordered | volume repository, delete_volume |
+| volumes_unfinished | zset | a node's volumes that are being made or deleted, by time | volume scripts |
 | volume_job | string | id of the last job on a volume; the volume is busy while it is open | open_volume_job |
 | volume_users | set | ids of the containers on a volume | create_container, remove_container |
 | port | hash | one port of the pool: its address and its holder | port scripts, create_container |
@@ -72,6 +73,7 @@ _PARAMETERS = {
     "install_log": ("id",),
     "volume": ("id",),
     "volumes": (),
+    "volumes_unfinished": ("node",),
     "volume_job": ("id",),
     "volume_users": ("id",),
     "port": ("member",),

@@ -108,7 +108,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """One volume's record; `state` is `creating`, `ready` or `deleting`, only ready ones are shown."""
+    """One volume's record. Only one whose `state` is `ready` is shown.
+
+    While the API is at work on it, that is `creating` or `deleting`; `removing` when its host removes what is left.
+    """
 
     volume_id: str
     node: str

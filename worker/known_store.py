@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -18,7 +19,9 @@ from fleet.repositories.nodes import NodeRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes
-from worker.runtime.base import LABEL_DATA, LABEL_NODE, EngineContainer, Runtime
+from worker.runtime.base import LABEL_DATA, LABEL_NODE, ListedContainer, Runtime
+
+_Found = TypeVar("_Found", bound=ListedContainer)
 
 log = structlog.get_logger()
 
@@ -103,11 +106,11 @@ def known_store_of(
     return KnownStore(nodes, settings.data, is_strange)
 
 
-def is_own(settings: Settings, found: EngineContainer) -> bool:
+def is_own(settings: Settings, found: ListedContainer) -> bool:
     """Whether an engine container is this Lightd's, by node and data folder: several may share an engine."""
     return (found.labels.get(LABEL_NODE), found.labels.get(LABEL_DATA)) == (settings.node, str(settings.data))
 
 
-def own_containers(settings: Settings, every: Iterable[EngineContainer]) -> list[EngineContainer]:
+def own_containers(settings: Settings, every: Iterable[_Found]) -> list[_Found]:
     """Those engine containers that are this Lightd's."""
     return [found for found in every if is_own(settings, found)]

@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from app.services import Services
-from fleet.errors import Conflict, LightdError, NodeTimeout, NotFound, Unavailable
+from fleet.errors import Conflict, LightdError, NotFound, Unavailable
 from fleet.identifiers import new_volume_id
 from fleet.lifecycle import ALIVE, State
 from fleet.models import Node, Volume
+from fleet.repositories.volumes import BEGIN_SECONDS, CREATING, DELETING, READY
 
-READY = "ready"
-_CREATING = "creating"
 _SECONDS = 60
 _RESIZE_SECONDS = 600
 
@@ -26,29 +25,29 @@ def create_volume(services: Services, size_mb: int, node_name: str | None = None
     """
     node = services.nodes.online(node_name) if node_name else services.nodes.choose()
     now = int(time.time())
-    volume = Volume(new_volume_id(), node.id, "", size_mb, "", _CREATING, now, now)
+    volume = Volume(new_volume_id(), node.id, "", size_mb, "", CREATING, now, now)
     services.volumes.save(volume)
     made = _make_disk(services, node, volume)
     ready = replace(
         volume, path=made["path"], quota_mb=made["quota_mb"], quota_driver=made["quota_driver"], state=READY
     )
-    services.volumes.save(ready)
+    if not services.volumes.finish(ready, was=CREATING):
+        raise Unavailable("The volume was given up because it took too long to make; create it again.")
     return ready
 
 
 def delete_volume(services: Services, volume: Volume) -> None:
-    """Remove a volume and its disk. Raises Conflict while a container is on it, Unavailable when it is still there.
+    """Remove a volume and its disk. Raises Conflict, and leaves it as it is, while it is used or resized.
 
-    When the host falls silent in between (NodeTimeout) the volume is gone for clients, and its agent removes the disk.
+    When the host falls silent in between (Unavailable) the volume is gone for clients, and its agent removes the disk:
+    a part of it may have gone already.
     """
     node = services.nodes.online(volume.node)
     services.volumes.mark_deleting(volume.volume_id)
     try:
         services.files.call(node, "DELETE", _target(volume), timeout_seconds=_SECONDS)
-    except NodeTimeout:
-        raise
-    except Unavailable:
-        services.volumes.save(volume)
+    except Conflict:
+        services.volumes.finish(volume, was=DELETING)
         raise
     services.volumes.forget(volume.volume_id)
 
@@ -83,10 +82,15 @@ def _check_at_rest(services: Services, volume: Volume) -> None:
 def _make_disk(services: Services, node: Node, volume: Volume) -> dict[str, Any]:
     try:
         answer = services.files.call(
-            node, "POST", _target(volume), body={"size_mb": volume.quota_mb}, timeout_seconds=_SECONDS
+            node,
+            "POST",
+            _target(volume),
+            body={"size_mb": volume.quota_mb, "until": volume.updated_at + BEGIN_SECONDS},
+            timeout_seconds=_SECONDS,
         )
     except Unavailable:
-        services.volumes.mark_deleting(volume.volume_id)
+        with suppress(NotFound):  # its agent is at it
+            services.volumes.mark_deleting(volume.volume_id)
         raise
     except LightdError:
         services.files.call(node, "DELETE", _target(volume), timeout_seconds=_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 
 from fleet.errors import Conflict, NotFound
@@ -11,6 +12,13 @@ from fleet.keys import key
 from fleet.models import Volume
 from fleet.scripts import Scripts
 from fleet.store import Client
+
+CREATING, READY, DELETING, REMOVING = "creating", "ready", "deleting", "removing"
+
+BEGIN_SECONDS = 15.0
+"""A host does not begin to make a volume that was recorded longer ago. Whoever asked for it may be dead and the call
+still on its way; after that time it is enough that nobody on the host is at work on the volume.
+"""
 
 
 class VolumeRepository:
@@ -25,7 +33,16 @@ class VolumeRepository:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(key("volume", volume.volume_id), mapping=asdict(volume))
             pipe.zadd(key("volumes"), {volume.volume_id: 0})
+            if volume.state == READY:
+                pipe.zrem(key("volumes_unfinished", volume.node), volume.volume_id)
+            else:
+                pipe.zadd(key("volumes_unfinished", volume.node), {volume.volume_id: volume.updated_at})
             pipe.execute()
+
+    def finish(self, volume: Volume, was: str) -> bool:
+        """Write the record of a volume that is ready; False when its state is not `was` any more: it is removed."""
+        answer = self._scripts.run("finish_volume", {"volume": asdict(volume), "was": was})
+        return bool(answer[0] == "ok")
 
     def find(self, text: str) -> Volume:
         """The ready volume with this id or this prefix of 8 or more digits.
@@ -56,16 +73,18 @@ class VolumeRepository:
 
     def many(self, volume_ids: list[str]) -> list[Volume]:
         """The ready volumes among these."""
-        return [volume for volume in self._records(volume_ids) if volume.state == "ready"]
+        return [volume for volume in self._records(volume_ids) if volume.state == READY]
 
     def unfinished(self, node: str, older_than_seconds: float) -> list[Volume]:
         """Volumes of a host whose making or deletion was begun but not ended, that long ago."""
         before = time.time() - older_than_seconds
-        return [volume for volume in self._of_node(node) if volume.state != "ready" and volume.updated_at < before]
+        names = self._redis.zrangebyscore(key("volumes_unfinished", node), "-inf", before)
+        return [volume for volume in self._records(names) if volume.state != READY]
 
     def ready(self, node: str) -> list[Volume]:
         """Every ready volume of one host."""
-        return [volume for volume in self._of_node(node) if volume.state == "ready"]
+        every = self._records(self._redis.zrange(key("volumes"), 0, -1))
+        return [volume for volume in every if volume.node == node and volume.state == READY]
 
     def users(self, volume_id: str) -> list[str]:
         """Ids of the containers on a volume."""
@@ -78,14 +97,23 @@ class VolumeRepository:
 
     def mark_deleting(self, volume_id: str) -> None:
         """From now on nothing can be put on the volume. Raises NotFound, or Conflict while something is on it."""
-        self._delete(volume_id, forget=False)
+        self._delete(volume_id, DELETING)
+
+    def mark_removing(self, volume_id: str) -> bool:
+        """Take an unfinished volume away from whoever began with it, for good; False when that one has finished it."""
+        try:
+            self._delete(volume_id, REMOVING)
+        except (NotFound, Conflict):
+            return False
+        return True
 
     def forget(self, volume_id: str) -> None:
-        """Drop the record of a volume whose disk is gone."""
-        self._delete(volume_id, forget=True)
+        """Drop the record of a volume whose disk is gone; fine when there is none."""
+        with suppress(NotFound):
+            self._delete(volume_id, None)
 
-    def _delete(self, volume_id: str, *, forget: bool) -> None:
-        request = {"volume_id": volume_id, "forget": forget or None, "at": int(time.time())}
+    def _delete(self, volume_id: str, mark: str | None) -> None:
+        request = {"volume_id": volume_id, "mark": mark, "at": int(time.time())}
         answer = self._scripts.run("delete_volume", request)
         if answer[0] == "ok":
             return
@@ -93,11 +121,9 @@ class VolumeRepository:
             raise _unknown()
         if answer[1] == "busy":
             raise Conflict(f"The volume is busy with job {answer[2]}; cancel it or wait.", code="volume_busy")
+        if answer[1] == "ready":
+            raise Conflict("The volume is ready by now.")
         raise Conflict(f"The volume is in use by container {answer[2]}; delete that first.", code="volume_in_use")
-
-    def _of_node(self, node: str) -> list[Volume]:
-        every = self._records(self._redis.zrange(key("volumes"), 0, -1))
-        return [volume for volume in every if volume.node == node]
 
     def _records(self, names: list[str]) -> list[Volume]:
         with self._redis.pipeline(transaction=False) as pipe:

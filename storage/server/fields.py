@@ -31,6 +31,13 @@ class Body:
             raise _wrong(name, "Not a valid integer.")
         return value
 
+    def time(self, name: str) -> float | None:
+        """Unix seconds, None when missing."""
+        value = self._values.get(name)
+        if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
+            raise _wrong(name, "Not a valid time.")
+        return value
+
     def flag(self, name: str, default: bool) -> bool:
         """A boolean."""
         value = self._values.get(name, default)

@@ -16,7 +16,8 @@ def blueprint(store: Volumes) -> Blueprint:
 
     @routes.post("/volumes/<volume_id>")
     def create(volume_id: str) -> tuple[dict[str, Any], int]:
-        meta = store.create(volume_id, body().whole_number("size_mb"))
+        fields = body()
+        meta = store.create(volume_id, fields.whole_number("size_mb"), until=fields.time("until"))
         return {
             "volume_id": volume_id,
             "path": str(store.ensure_mounted(volume_id)),

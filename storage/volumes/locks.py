@@ -13,6 +13,7 @@ from pathlib import Path
 from fleet.errors import Conflict
 
 _RETRY_SECONDS = 0.02
+_HELD = Path("/proc/locks")
 _thread = threading.local()
 
 
@@ -35,6 +36,16 @@ def locked(path: Path, *, shared: bool = False, timeout_seconds: float = 15) -> 
     finally:
         _thread.held = outer
         os.close(fd)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on this file. Looking must not take it: that would turn somebody away."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = (line.split() for line in _HELD.read_text().splitlines())
+    return any("FLOCK" in words and any(word.endswith(f":{inode}") for word in words) for words in held)
 
 
 def held_by_this_thread() -> tuple[int, ...]:

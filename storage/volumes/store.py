@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fleet.errors import Conflict, Invalid, LightdError, NotFound
+from fleet.errors import Conflict, Invalid, LightdError, NotFound, Unavailable
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
 from storage.staging import sweep_staging
@@ -17,7 +17,7 @@ from storage.volumes.choose import chosen_driver_name, driver_named, sweep_probe
 from storage.volumes.disk import full_disk_named
 from storage.volumes.driver import QuotaDriver, Usage
 from storage.volumes.layout import checked_id, lock_path, volume_path, volumes_folder
-from storage.volumes.locks import locked
+from storage.volumes.locks import is_locked, locked
 from storage.volumes.meta import (
     VolumeMeta,
     begun_volumes,
@@ -39,8 +39,12 @@ class Volumes:
         self._settings = settings
         self._drivers: dict[str, QuotaDriver] = {}
 
-    def create(self, volume_id: str, size_mb: int) -> VolumeMeta:
-        """Make a volume, or return the one with this id; raises Conflict (`node_full`), Invalid for the size."""
+    def create(self, volume_id: str, size_mb: int, *, until: float | None = None) -> VolumeMeta:
+        """Make a volume, or return the one with this id; raises Conflict (`node_full`), Invalid for the size.
+
+        After `until` (unix seconds) it is not begun any more, and raises Unavailable: who asked for it may be dead, and
+        what was left of it removed.
+        """
         if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
             raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
         with self._alone(volume_id):
@@ -48,6 +52,9 @@ class Volumes:
             if meta is not None and meta.ready:
                 self._driver(meta).ensure_mounted(volume_id)
                 return meta
+            if until is not None and time.time() > until:
+                lock_path(self._settings, volume_id).unlink(missing_ok=True)
+                raise Unavailable("This host was asked too late to make the volume; create another.")
             if meta is not None:
                 self._undo(meta)
             with full_disk_named():
@@ -68,6 +75,10 @@ class Volumes:
     def known(self) -> list[str]:
         """The ids of all volumes, also of those that are being made or deleted, or are damaged."""
         return list(known_volumes(self._settings))
+
+    def is_held(self, volume_id: str) -> bool:
+        """Whether somebody is at work on the volume itself, be it a command whose parent died. Takes no lock."""
+        return is_locked(lock_path(self._settings, checked_id(volume_id)))
 
     def delete(self, volume_id: str) -> None:
         """Delete a volume with all its files; fine when there is none."""

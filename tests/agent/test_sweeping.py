@@ -11,9 +11,9 @@ from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.models import Volume
 from storage.volumes import Volumes
+from storage.volumes.locks import is_locked
 from tests.agent.bench import Bench
 from tests.support.deadline import PATIENCE, eventually
-from worker.agent.sweeper import is_locked
 from worker.operations.locks import container_lock
 
 pytestmark = pytest.mark.engine

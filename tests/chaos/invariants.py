@@ -15,10 +15,10 @@ from fleet.models import Container, Job, Port
 from storage.draft import is_draft
 from storage.volumes import Volumes
 from storage.volumes.layout import image_path, volumes_folder
+from storage.volumes.locks import is_locked
 from tests.chaos.load import Load
 from tests.chaos.place import Place
 from tests.support.images import BUSYBOX
-from worker.agent.sweeper import is_locked
 from worker.operations.names import private_image, server_name
 from worker.runtime.base import LABEL_ID
 from worker.runtime.docker import DockerRuntime

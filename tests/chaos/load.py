@@ -197,10 +197,11 @@ class Client:
                 self.volumes.add(answer["volume_id"])
             return
         status, _ = self._call("DELETE", f"/volumes/{self._extra[0]}")
+        if status != 409:  # what was not answered with success may have been begun all the same
+            self.volumes.discard(self._extra[0])
+            self.files.forget(self._extra[0])
         if status in (204, 404, _UNANSWERED):
-            volume_id = self._extra.pop()
-            self.volumes.discard(volume_id)
-            self.files.forget(volume_id)
+            self._extra.pop()
 
     def _some_ports(self) -> Ports:
         return frozenset(self._random.sample(POOL, self._random.choice((0, 1, 1, 2))))

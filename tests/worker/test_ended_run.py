@@ -57,7 +57,7 @@ def test_a_run_begins_where_the_one_before_was_written_down_or_between_the_two(
     write(log, "old\r\n", at=100)
     write(log, "new\r\n", at=102)
     run = f"{started * SECOND:020d}"
-    found = EngineContainer("id", "name", {}, "image", False, run, 1, False, 0, log_path=str(log), ended=run)
+    found = EngineContainer("id", "name", {}, False, "image", run, 1, False, 0, log_path=str(log), ended=run)
     assert ended_run(found, before).output == "new\n"
     assert ended_run(found, None).output == "old\nnew\n"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -17,7 +18,9 @@ from fleet.settings import Settings
 from worker.known_store import KnownStore, own_containers
 from worker.operations.container_folder import remove_folder
 from worker.operations.locks import Busy, HeldBySameJob, container_lock
-from worker.runtime.base import EngineContainer, Runtime
+from worker.runtime.base import ListedContainer, Runtime
+
+_Found = TypeVar("_Found", bound=ListedContainer)
 
 log = structlog.get_logger()
 
@@ -35,27 +38,29 @@ class Strays:
         self._containers = containers
         self._store = store
 
-    def among(self, every: Iterable[EngineContainer]) -> list[EngineContainer]:
+    def among(self, every: Iterable[_Found]) -> list[_Found]:
         """Those of `every` that have no record, in a store that this host knows."""
-        without = [
-            found for found in own_containers(self._settings, every) if not self._containers.exists(found.container_id)
-        ]
+        own = own_containers(self._settings, every)
+        known = self._known()
+        without = [found for found in own if found.container_id not in known]
         return without if without and self._store.is_known() else []
 
     def images(self) -> dict[str, str]:
         """Private images without a record, each with the id of its container."""
         every = self._runtime.private_images(self._settings.node, str(self._settings.data))
-        without = {image: name for image, name in every.items() if not self._containers.exists(name)}
+        known = self._known()
+        without = {image: name for image, name in every.items() if name not in known}
         return without if without and self._store.is_known() else {}
 
     def folders(self) -> list[Path]:
         """Folders with the scripts of containers that have no record."""
         folder = self._settings.data / "containers"
         every = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-        without = sorted(path for path in every if not self._containers.exists(path.name))
+        known = self._known()
+        without = sorted(path for path in every if path.name not in known)
         return without if without and self._store.is_known() else []
 
-    def remove(self, every: Iterable[EngineContainer]) -> None:
+    def remove(self, every: Iterable[ListedContainer]) -> None:
         """Remove all of it; what somebody is at work with, as for a new container of the name, is left alone."""
         for found in self.among(every):
             log.info("removing an engine container without a record", name=found.name)
@@ -64,6 +69,10 @@ class Strays:
             self._remove_part(name, image, None)
         for folder in self.folders():
             self._remove_part(folder.name, None, folder)
+
+    def _known(self) -> set[str]:
+        """Every container that has a record. To be read after what is compared with it: a record comes first."""
+        return set(self._containers.names())
 
     def _remove_part(self, name: str, image: str | None, folder: Path | None) -> None:
         with contextlib.suppress(Busy, HeldBySameJob), container_lock(self._settings, name, "", patience_seconds=0):

@@ -11,11 +11,11 @@ import structlog
 from fleet.models import Job
 from fleet.repositories.jobs import JobRepository
 from fleet.store import Client
+from storage.volumes.locks import is_locked
 from worker.known_store import KnownStore
 
 _SILENT_SECONDS = 3.0
 _AGENT_QUEUE = "agent"
-_HELD_LOCKS = Path("/proc/locks")
 
 log = structlog.get_logger()
 
@@ -68,13 +68,3 @@ class Sweeper:
         if job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
             return True
         return is_locked(self._locks / f"container-{job.internal_id}.lock")
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on this file. Looking must not take it: that would turn a worker away."""
-    try:
-        inode = path.stat().st_ino
-    except FileNotFoundError:
-        return False
-    held = (line.split() for line in _HELD_LOCKS.read_text().splitlines())
-    return any("FLOCK" in words and any(word.endswith(f":{inode}") for word in words) for words in held)

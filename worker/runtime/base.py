@@ -66,7 +66,22 @@ class ContainerPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineContainer:
+class ListedContainer:
+    """A container in the engine's list, which is cheap to get, in no case as new as a look at itself."""
+
+    engine_id: str
+    name: str
+    labels: Mapping[str, str]
+    running: bool
+
+    @property
+    def container_id(self) -> str:
+        """The `internal_id` of the container it belongs to; '' for a stranger."""
+        return self.labels.get(LABEL_ID, "")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContainer(ListedContainer):
     """A container as the engine sees it now.
 
     `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. While it runs, `ended`
@@ -75,11 +90,7 @@ class EngineContainer:
     Limits; what the engine cannot tell is left out.
     """
 
-    engine_id: str
-    name: str
-    labels: Mapping[str, str]
     image: str
-    running: bool
     run: str
     exit_code: int | None
     oom_killed: bool
@@ -90,11 +101,6 @@ class EngineContainer:
     env: Mapping[str, str] = field(default_factory=dict)
     image_id: str = ""
     limits: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def container_id(self) -> str:
-        """The `internal_id` of the container it belongs to; '' for a stranger."""
-        return self.labels.get(LABEL_ID, "")
 
     @property
     def started_at(self) -> float:
@@ -184,7 +190,10 @@ class Runtime(Protocol):
         """One container by name or engine id; None when there is none."""
 
     def every(self, node: str) -> list[EngineContainer]:
-        """All containers labelled with this node, running or not."""
+        """All containers labelled with this node, running or not, each looked at: some milliseconds apiece."""
+
+    def listed(self, node: str) -> list[ListedContainer]:
+        """The same as the engine lists them, in one call."""
 
     def writable_folders(self, but: str) -> set[str]:
         """Host folders that running containers of any Lightd, but for that one, have mounted and may write to."""

@@ -17,6 +17,7 @@ from worker.runtime.base import (
     ContainerPlan,
     EngineContainer,
     HostInfo,
+    ListedContainer,
     OnProgress,
     Usage,
     owned_images,
@@ -190,6 +191,10 @@ class MemoryRuntime:
         with self._changed:
             found = [self.inspect(engine_id) for engine_id in self._made]
         return [seen for seen in found if seen is not None and seen.labels.get(LABEL_NODE) == node]
+
+    def listed(self, node: str) -> list[ListedContainer]:
+        """The same as the engine lists them, in one call."""
+        return [*self.every(node)]
 
     def writable_folders(self, but: str) -> set[str]:
         """Host folders that running containers, but for that one, have mounted and may write to."""

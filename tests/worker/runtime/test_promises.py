@@ -193,6 +193,18 @@ def test_all_containers_of_a_node_are_found(bench: Bench) -> None:
     assert bench.runtime.every("another-node") == []
 
 
+def test_the_list_tells_of_each_container_what_a_look_at_it_tells(bench: Bench) -> None:
+    running = bench.run("runs until it is stopped")
+    bench.runtime.create(bench.plan("ends at once"))
+    assert len(bench.runtime.listed(bench.tag)) == 2
+    for listed in bench.runtime.listed(bench.tag):
+        found = bench.runtime.inspect(listed.engine_id)
+        assert found
+        told = (listed.name, dict(listed.labels), listed.running, listed.container_id)
+        assert told == (found.name, dict(found.labels), found.engine_id == running, found.container_id)
+    assert bench.runtime.listed("another-node") == []
+
+
 def test_a_network_can_be_made_again(bench: Bench) -> None:
     bench.runtime.ensure_network(bench.network)
     eventually(lambda: bench.run("changes nothing"), within_seconds=5, what="a container on the network")
