@@ -17,7 +17,7 @@ from worker.doctor.doctor import Doctor
 from worker.operations.names import server_name
 from worker.operations.plans import server_plan
 from worker.recovery.evidence import INSTALL_LOST
-from worker.runtime.base import LABEL_DATA, ContainerPlan
+from worker.runtime.base import LABEL_DATA, ContainerPlan, EngineContainer
 
 __all__ = ["site"]
 
@@ -74,6 +74,38 @@ def test_an_engine_container_that_the_record_does_not_know_is_known_again(
     assert doctor.mend(difference) == ""
     assert site.container("a").container_id == made
     assert site.run(site.ask("a", Action.START)).state == "done"
+
+
+def test_the_engines_list_tells_what_happened_behind_our_back(site: Site, agent: Agent) -> None:
+    engine_id = site.ready("a", GAME_PORT).container_id or ""
+    site.runtime.start(engine_id)
+    agent.reconciler.compare(closely=False)
+    assert site.container("a").state is State.RUNNING
+    site.runtime.signal(engine_id, "SIGKILL")
+    agent.reconciler.compare(closely=False)
+    assert site.container("a").state is State.READY
+    made = make_again(site)
+    agent.reconciler.compare(closely=False)
+    assert site.container("a").container_id == made
+
+
+def test_what_the_engines_list_agrees_about_is_not_looked_at_each_time(
+    site: Site, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.running("a", GAME_PORT)
+    looks: list[str] = []
+    listed, inspect = site.runtime.listed(site.host.settings.node), site.runtime.inspect
+
+    def noted(name: str) -> EngineContainer | None:
+        looks.append(name)
+        return inspect(name)
+
+    monkeypatch.setattr(site.runtime, "listed", lambda _node: listed)
+    monkeypatch.setattr(site.runtime, "inspect", noted)
+    agent.reconciler.compare(closely=False)
+    assert looks == []
+    agent.reconciler.compare()
+    assert looks
 
 
 def test_what_a_job_is_about_to_tell_of_is_left_to_it(site: Site, agent: Agent) -> None:

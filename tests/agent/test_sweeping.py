@@ -11,9 +11,12 @@ from fleet.keys import key
 from fleet.lifecycle import Action, State
 from fleet.models import Volume
 from storage.volumes import Volumes
-from storage.volumes.locks import is_locked
+from storage.volumes.layout import lock_path
+from storage.volumes.locks import is_locked, locked
 from tests.agent.bench import Bench
 from tests.support.deadline import PATIENCE, eventually
+from worker.agent.leftovers import Leftovers
+from worker.known_store import KnownStore
 from worker.operations.locks import container_lock
 
 pytestmark = pytest.mark.engine
@@ -84,6 +87,32 @@ def test_what_is_left_of_an_unfinished_volume_is_removed(bench: Bench) -> None:
     folders = {entry.name for entry in (bench.settings.data / "volumes").iterdir() if not entry.name.startswith(".")}
     assert folders == {ids["ready"]}
     assert bench.volumes.find(ids["ready"])
+
+
+def test_a_volume_that_somebody_is_at_work_on_is_left_alone(bench: Bench) -> None:
+    volume_id, long_ago = str(uuid.uuid4()), int(time.time()) - 600
+    Volumes(bench.settings).create(volume_id, 16)
+    bench.volumes.save(Volume(volume_id, bench.node, "", 16, "directory", "creating", long_ago, long_ago))
+    store = KnownStore(bench.nodes, bench.settings.data)
+    store.accept()
+    leftovers = Leftovers(bench.node, bench.volumes, Volumes(bench.settings), store)
+    with locked(lock_path(bench.settings, volume_id)):
+        leftovers.remove()
+        assert bench.volumes.exists(volume_id)
+    leftovers.remove()
+    assert not bench.volumes.exists(volume_id)
+    assert Volumes(bench.settings).known() == []
+    assert bench.volumes.unfinished(bench.node, 0) == []
+
+
+def test_a_volume_is_left_to_its_maker_as_long_as_the_host_would_begin_with_it(bench: Bench) -> None:
+    volume_id, now = str(uuid.uuid4()), int(time.time())
+    bench.volumes.save(Volume(volume_id, bench.node, "", 16, "directory", "creating", now + 600, now + 600))
+    store = KnownStore(bench.nodes, bench.settings.data)
+    store.accept()
+    Leftovers(bench.node, bench.volumes, Volumes(bench.settings), store).remove()
+    assert bench.volumes.exists(volume_id)
+    assert len(bench.volumes.unfinished(bench.node, -1200)) == 1
 
 
 def test_the_host_says_that_it_is_there_and_what_it_is(host: Bench) -> None:

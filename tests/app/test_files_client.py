@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Host:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.hangs_up = False
+        self.meanwhile: Callable[[], object] = lambda: None
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +36,7 @@ class Host:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 host.asked.append((self.command, self.path, self.headers["Authorization"]))
+                host.meanwhile()
                 status, body = host.answers[self.command]
                 self.send_response(status)
                 if status != 204:
@@ -98,6 +100,30 @@ def test_an_answer_that_is_no_problem_is_a_host_that_does_not_work(
     answer = api.post("/volumes")
     assert (answer.status_code, answer.json["code"]) == (503, "files_unavailable")
     assert offered.volumes.unfinished(NODE, -1)
+
+
+def test_a_volume_that_was_given_up_while_it_was_made_is_not_there(api: Api, host: Host, offered: Services) -> None:
+    host.answers = {"POST": (201, b'{"path": "/v", "quota_mb": 8, "quota_driver": "loop"}')}
+    host.meanwhile = lambda: [
+        offered.volumes.mark_removing(volume.volume_id) for volume in offered.volumes.unfinished(NODE, -1)
+    ]
+    answer = api.post("/volumes")
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert "create it again" in answer.json["error"]
+    assert api.get("/volumes").json["volumes"] == []
+
+
+@pytest.mark.parametrize(("status", "is_there"), [(409, True), (503, False)])
+def test_a_volume_whose_deletion_has_begun_goes_and_one_that_was_refused_stays(
+    api: Api, host: Host, offered: Services, status: int, is_there: bool
+) -> None:
+    refusal = {"error": "The volume is busy.", "code": "volume_busy" if is_there else "unavailable"}
+    made = b'{"path": "/v", "quota_mb": 8, "quota_driver": "loop"}'
+    host.answers = {"POST": (201, made), "DELETE": (status, json.dumps(refusal).encode())}
+    volume_id = api.post("/volumes").json["id"]
+    assert api.delete(f"/volumes/{volume_id}").status_code == status
+    assert (api.get(f"/volumes/{volume_id}").status_code == 200) is is_there
+    assert [volume.state for volume in offered.volumes.unfinished(NODE, -1)] == ([] if is_there else ["deleting"])
 
 
 def test_a_silent_files_process_is_a_timeout(application: Flask, offered: Services, tmp_path: Path) -> None:

@@ -57,6 +57,15 @@ def test_a_volume_is_mounted_owned_by_the_container_and_empty(settings: Settings
     assert {"nosuid", "nodev", "noatime"} <= set(options.split(","))
 
 
+def test_a_volume_that_is_asked_for_too_late_is_not_made(settings: Settings, volumes: Volumes) -> None:
+    with pytest.raises(Unavailable, match="too late"):
+        volumes.create(VOLUME_ID, 64, until=time.time() - 1)
+    assert nothing_is_left(settings)
+    assert not lock_path(settings, VOLUME_ID).exists()
+    volumes.create(VOLUME_ID, 64, until=time.time() + 600)
+    assert volumes.create(VOLUME_ID, 64, until=time.time() - 1).ready, "it is there"
+
+
 def test_creating_and_deleting_can_be_repeated(settings: Settings, volumes: Volumes) -> None:
     first = volumes.create(VOLUME_ID, 32)
     (volume_path(settings, VOLUME_ID) / "kept").write_text("x")

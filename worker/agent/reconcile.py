@@ -72,7 +72,7 @@ class Reconciler:
         every = own_containers(self._settings, self._runtime.listed(self._settings.node))
         servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         for record in self._containers.of_node(self._settings.node):
-            found = servers.get(record.internal_id)
+            found = servers.get(record.internal_id) or self._alignment.named_again(record)
             if record.state is State.INSTALLING:
                 self._alignment.end_lost_install(record)
             elif found is None:

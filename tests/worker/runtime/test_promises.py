@@ -195,7 +195,7 @@ def test_all_containers_of_a_node_are_found(bench: Bench) -> None:
 
 def test_the_list_tells_of_each_container_what_a_look_at_it_tells(bench: Bench) -> None:
     running = bench.run("runs until it is stopped")
-    bench.runtime.create(bench.plan("ends at once"))
+    bench.runtime.create(bench.plan("runs until it is stopped"))
     assert len(bench.runtime.listed(bench.tag)) == 2
     for listed in bench.runtime.listed(bench.tag):
         found = bench.runtime.inspect(listed.engine_id)
