@@ -18,6 +18,7 @@ from worker.operations.names import server_name
 from worker.operations.plans import server_plan
 from worker.recovery.evidence import INSTALL_LOST
 from worker.runtime.base import LABEL_DATA, ContainerPlan, EngineContainer
+from worker.runtime.memory import MemoryRuntime
 
 __all__ = ["site"]
 
@@ -93,15 +94,16 @@ def test_what_the_engines_list_agrees_about_is_not_looked_at_each_time(
     site: Site, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.running("a", GAME_PORT)
+    agent.reconciler.compare()
     looks: list[str] = []
-    listed, inspect = site.runtime.listed(site.host.settings.node), site.runtime.inspect
+    listed, inspect = site.runtime.listed(site.host.settings.node), MemoryRuntime.inspect
 
-    def noted(name: str) -> EngineContainer | None:
+    def noted(runtime: MemoryRuntime, name: str) -> EngineContainer | None:
         looks.append(name)
-        return inspect(name)
+        return inspect(runtime, name)
 
-    monkeypatch.setattr(site.runtime, "listed", lambda _node: listed)
-    monkeypatch.setattr(site.runtime, "inspect", noted)
+    monkeypatch.setattr(MemoryRuntime, "listed", lambda _self, _node: listed)
+    monkeypatch.setattr(MemoryRuntime, "inspect", noted)
     agent.reconciler.compare(closely=False)
     assert looks == []
     agent.reconciler.compare()

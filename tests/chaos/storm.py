@@ -20,9 +20,6 @@ from tests.support.deadline import PATIENCE, eventually
 from tests.support.ports import free_port
 
 HEALED_SECONDS = 30
-_LEFT_VOLUMES_SECONDS = 90
-"""What is left of a volume is removed a minute after it was begun, and looked for twice a minute."""
-
 _QUIET_SECONDS = 3.0
 _POLL_SECONDS = 0.5
 MANY = 30
@@ -113,7 +110,7 @@ class Storm:
             broken = self._broken()
             seconds = time.monotonic() - began
             self.timeline.note("HEAL", f"{len(broken)} violations after {seconds:.1f} s {''.join(broken[:1])}")
-            if not broken or seconds > _LEFT_VOLUMES_SECONDS + HEALED_SECONDS * PATIENCE:
+            if not broken or seconds > HEALED_SECONDS * PATIENCE:
                 self.report.healed_seconds.append(seconds)
                 self.report.last_healed.append(last)
                 return broken
