@@ -30,7 +30,16 @@ class Client:
     `principal` is None until the client has authenticated.
     """
 
-    __slots__ = ("_cut_timer", "_ping_at", "_socket", "container_id", "is_closing", "outbox", "principal")
+    __slots__ = (
+        "_cut_timer",
+        "_ping_at",
+        "_socket",
+        "container_id",
+        "is_closing",
+        "outbox",
+        "principal",
+        "token_ended",
+    )
 
     def __init__(
         self, socket: Any, outbox: Outbox, container_id: str | None, principal: Principal | None, now: float
@@ -40,6 +49,7 @@ class Client:
         self.container_id = container_id
         self.principal = principal
         self.is_closing = False
+        self.token_ended = False
         self._cut_timer: gevent.Greenlet | None = None
         self._ping_at = now + PING_SECONDS
         outbox.on_overflow = self._overflowed
@@ -54,6 +64,7 @@ class Client:
 
     def close(self, code: int, reason: str, *, within_seconds: float = _FAREWELL_SECONDS) -> None:
         """Send what waits, then close; cut the connection when the peer does not take it in time."""
+        self.token_ended = self.token_ended or code == UNAUTHENTICATED
         self._end(close_frame(code, reason), within_seconds=within_seconds)
 
     def keep_alive(self, now: float) -> None:

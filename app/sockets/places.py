@@ -98,7 +98,11 @@ class Places:
 
     def _take(self, wanted: dict[str, int]) -> None:
         times_told = self._times_told
-        full = self._counts.take(wanted)
+        try:
+            full = self._counts.take(wanted)
+        except RedisError:
+            self._must_tell = True  # it may have been counted, or will be when the store goes on
+            raise
         if full is not None:
             raise _refusal(full, wanted[full])
         self._held.update(wanted.keys())

@@ -57,7 +57,7 @@ class Session:
         self._outbox: Outbox = socket.sock
         self._client = Client(socket, self._outbox, container_id, principal, time.monotonic())
         self._rate = RateLimit(live.services.settings.socket_messages_per_second)
-        self._errands = Errands(self._attempt)
+        self._errands = Errands(self._do_errand)
         self._watching: OneContainer | ManyContainers | None = None
         self._patience: gevent.Greenlet | None = None
 
@@ -91,6 +91,11 @@ class Session:
             self._client.error("The store cannot be reached; try again soon.")
         except Exception as error:  # noqa: BLE001 (whatever it is, only this client is closed)
             self._fail(error)
+
+    def _do_errand(self, step: Callable[[], None]) -> None:
+        """Do what waited for its turn, unless the token that it was asked with has ended meanwhile."""
+        if not self._client.token_ended:
+            self._attempt(step)
 
     def _handle(self, message: str | bytes) -> None:
         if not self._rate.allows():

@@ -43,7 +43,8 @@ local function append(stream, state, closed, channel, source, before, after, dat
     local now = redis.call('TIME')
     seq = now[1] * 1000 + math.floor(now[2] / 1000)
   end
-  local bytes = tonumber(known[4] or '0')
+  -- A store that is full may have dropped the stream alone; what it held takes up no history any more.
+  local bytes = redis.call('EXISTS', stream) == 1 and tonumber(known[4] or '0') or 0
   local function add(field, value, head)
     seq = seq + 1
     local number = string.format('%d', seq)

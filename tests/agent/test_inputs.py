@@ -12,6 +12,7 @@ from fleet.keys import key
 from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench
 from tests.support.deadline import eventually
+from worker.agent.inputs import Inputs
 
 pytestmark = pytest.mark.engine
 
@@ -77,6 +78,25 @@ def test_one_program_that_does_not_read_holds_up_no_other(host: Bench) -> None:
     assert host.send("echo", "hello\n") is None
     assert host.stores.record.exists(key("reply", "d29")) == 0, "lines for the deaf one still wait"
     eventually(lambda: b"got hello" in host.output("echo"), within_seconds=5, what="the echo")
+
+
+def test_programs_that_do_not_read_hold_up_no_other_however_much_waits_for_them(
+    host: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(host, "deaf", "echo up; sleep 60")
+    _run(host, "echo", _ECHO)
+    monkeypatch.setattr("worker.agent.inputs._THREADS", 1)  # the others have as many programs that do not read
+    inputs = Inputs(host.settings, host.runtime, host.orders, host.containers)
+    until = time.time() + 60
+    for number in range(12):
+        order = {"input": host.id_of("deaf"), "data": "x" * 1000 + "\n", "reply": f"d{number}", "until": until}
+        inputs.take(order)
+    inputs.take({"input": host.id_of("echo"), "data": "hello\n", "reply": "e", "until": until})
+    assert host.stores.blocking.blpop([key("reply", "e")], timeout=30)[1] == ""
+    assert host.stores.record.exists(key("reply", "d11")) == 0, "lines for the deaf one still wait"
+    assert host.stores.blocking.blpop([key("reply", "d11")], timeout=30)[1] != ""
+    monkeypatch.setattr("worker.agent.inputs._IDLE_SECONDS", -60)
+    eventually(lambda: inputs.close_idle() or not inputs._keyboards, within_seconds=10, what="an end of the typing")
 
 
 def test_what_does_not_run_says_so(host: Bench) -> None:

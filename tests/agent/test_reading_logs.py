@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -230,6 +231,41 @@ def test_a_new_reader_whose_place_was_rotated_away_goes_on_with_the_oldest_line_
     with closing(LogFile(log.path, Position(_stamp(1), 1))) as new:
         assert [entry.data for entry in new.read(1000)] == [b"6\n"]
         assert new.gap
+
+
+@pytest.mark.parametrize("half_way", [False, True])
+def test_a_rotation_while_the_files_are_opened_neither_doubles_nor_loses_anything(
+    log: LogWriter, monkeypatch: pytest.MonkeyPatch, half_way: bool
+) -> None:
+    """Half-way, the newest file still has its name while the one before it has got its next one already."""
+    really_open = os.open
+    first, second = (log.path.with_name(f"{log.path.name}.{number}") for number in (1, 2))
+    steps = iter([lambda: first.rename(second), lambda: log.path.rename(first)] if half_way else [log.rotate])
+
+    def open_and_rotate(path: Path, flags: int, *mode: int) -> int:
+        fd = really_open(path, flags, *mode)
+        if path == log.path and not flags & os.O_CREAT:
+            for step in islice(steps, 1):
+                step()
+        return fd
+
+    with closing(Transfer("c", "e", log.path, "")) as transfer:
+        log.write("1\n", 1)
+        _moved(transfer)
+        log.rotate()
+        log.write("2\n", 2)
+        monkeypatch.setattr("os.open", open_and_rotate)
+        moved = _moved(transfer)
+        assert not list(steps)
+        log.write("3\n", 3)
+        assert _told(moved + _moved(transfer)) == ["2\n", "3\n"]
+
+
+def test_an_engine_that_died_while_it_rotated_holds_up_no_reader(log: LogWriter) -> None:
+    log.write("1\n", 1)
+    log.path.rename(log.path.with_name(f"{log.path.name}.2"))
+    log.write("2\n", 2)
+    assert _all(log.path) == b"1\n2\n"
 
 
 def test_what_a_crash_garbled_is_passed_over(log: LogWriter) -> None:

@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from fleet.console import Append, Console
+from fleet.keys import key
 from fleet.store import Client
 
 
@@ -37,6 +38,16 @@ def test_numbers_rise_by_one_and_outlive_the_history(console: Console) -> None:
     assert kept == list(range(kept[0], kept[0] + 10))
     assert console.reach("a") == (kept[0], kept[-1])
     assert [output.seq for output in console.since("a", kept[4])] == kept[5:]
+
+
+def test_a_history_that_a_full_store_dropped_takes_up_nothing_of_the_next(console: Console, store: Client) -> None:
+    line = b"x" * 99 + b"\n"
+    console.append([Append("a", "e1", str(number or ""), str(number + 1), line) for number in range(10)])
+    store.delete(key("console", "a"))
+    console.append([Append("a", "e1", str(number), str(number + 1), line) for number in range(10, 15)])
+    oldest, newest = console.reach("a")
+    assert newest - oldest == 4
+    assert console.tail("a", 100).count("x\n") == 5
 
 
 def test_the_tail_counts_lines_not_messages(console: Console) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as StoreAway
 
+from app.sockets.places import Places, SocketLimits
 from fleet.keys import key
+from fleet.repositories.sockets import SocketCounts
+from fleet.store import Client
 from tests.sockets.conftest import Api, running_api
 from tests.sockets.test_handshake import refused
 from tests.support.deadline import eventually
@@ -73,3 +77,20 @@ def test_a_store_that_forgot_who_is_connected_is_told_again(small_api: Api) -> N
         leaving.close()
         eventually(lambda: small_api.places().get("all") == 1, within_seconds=10, what="the one that stays")
     eventually(lambda: small_api.places() == {}, within_seconds=10, what="nobody counted")
+
+
+class AnswersLost(SocketCounts):
+    """The store does what it is asked, and the connection to it ends before the answer."""
+
+    def take(self, limits: Mapping[str, int]) -> str | None:
+        super().take(limits)
+        raise StoreAway
+
+
+def test_a_place_that_the_store_gave_but_could_not_say_so_is_not_held_for_ever(store: Client) -> None:
+    places = Places(AnswersLost(store, "p"), SocketLimits(4, 3, 2))
+    with pytest.raises(StoreAway):
+        places.take("a", None)
+    assert store.hgetall(key("sockets", "p")) == {"all": "1", "container:a": "1"}
+    places.keep()
+    assert not store.exists(key("sockets", "p"))

@@ -65,6 +65,29 @@ def test_commands_arrive_in_order_each_once_with_one_newline(api: Api, name: str
         assert socket.states() == ["running"] and len(socket.events) == 1
 
 
+def test_what_waits_for_its_turn_is_not_done_once_its_token_has_ended(api: Api, name: str) -> None:
+    api.create(name)
+    secret, token = api.tokens.issue(600)
+    closed = threading.Event()
+
+    def after_the_end(_order: dict[str, Any]) -> str:
+        closed.wait(20)
+        return ""
+
+    with agent(api, after_the_end) as taken:
+        with api.socket(name, token=secret) as revoked:
+            for command in ("before", "too late"):
+                revoked.send({"event": "send_command", "command": command})
+            eventually(lambda: len(taken) == 1, within_seconds=10, what="the first command")
+            api.tokens.revoke(token.id)
+            assert revoked.wait_closed(5) == 4401
+        closed.set()
+        with api.socket(name) as other:
+            other.send({"event": "send_command", "command": "of another"})
+            eventually(lambda: len(taken) >= 2, within_seconds=10, what="another client's command")
+    assert [order["data"] for order in taken] == ["before\n", "of another\n"]
+
+
 def test_a_command_that_the_terminal_does_not_take_is_an_error(api: Api, name: str) -> None:
     api.create(name)
     with agent(api, lambda _: "not accepting input"), api.socket(name) as socket:

@@ -84,17 +84,19 @@ class Inputs:
                 keyboard.terminal.close()
 
     def _type(self, keyboard: _Keyboard) -> None:
-        while True:
+        """Type one line, and be back for the next when everybody else who waits for a thread had one typed."""
+        with self._lock:
+            order = keyboard.waiting.popleft()
+        keyboard.used_at = time.monotonic()
+        try:
+            self._orders.answer(order["reply"], self._write(keyboard, order))
+        except OUTAGES as error:
+            log.warning("an answer to a command was lost", container=keyboard.container_id, reason=str(error))
+        finally:
             with self._lock:
-                if not keyboard.waiting:
-                    keyboard.busy = False
-                    return
-                order = keyboard.waiting.popleft()
-            keyboard.used_at = time.monotonic()
-            try:
-                self._orders.answer(order["reply"], self._write(keyboard, order))
-            except OUTAGES as error:
-                log.warning("an answer to a command was lost", container=keyboard.container_id, reason=str(error))
+                keyboard.busy = bool(keyboard.waiting)
+            if keyboard.busy:
+                self._threads.submit(self._type, keyboard)
 
     def _write(self, keyboard: _Keyboard, order: dict[str, Any]) -> str:
         """Write one line; answers why not, or '' when it was written."""

@@ -6,6 +6,7 @@ file that is open can still be read; its space is free again when the reader has
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -16,6 +17,8 @@ from typing import NamedTuple
 MOST_AHEAD = 16
 MOST_IN_ALL = 64
 _ROTATED = 9
+_TRIES = 50
+"""Many more than there are names to change; an engine that died meanwhile never gets done."""
 
 
 class OpenFile(NamedTuple):
@@ -90,17 +93,41 @@ class FilesAhead:
         self._held[place] = self._held[place]._replace(after_gap=True)
 
 
-def open_files(path: Path) -> Iterator[OpenFile]:
+def open_files(path: Path) -> list[OpenFile]:
     """The log's files as they are named now, newest first; the caller closes them."""
-    names = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, _ROTATED + 1))]
-    for name in names:
-        try:
+    for _ in range(_TRIES):
+        files = list(_open_one_by_one(path))
+        if _are_named_so(path, files):
+            return files
+        close_but(-1, files)  # the engine is renaming them: one may be there twice, another not at all
+    return list(_open_one_by_one(path))
+
+
+def _open_one_by_one(path: Path) -> Iterator[OpenFile]:
+    for name in _names(path):
+        with contextlib.suppress(FileNotFoundError):
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            yield OpenFile(fd, os.fstat(fd).st_ino)
+
+
+def _are_named_so(path: Path, files: list[OpenFile]) -> bool:
+    """Whether these still are the log's files, and no name among them is free, as while the engine renames."""
+    inodes: list[int | None] = []
+    for name in _names(path):
+        try:
+            inodes.append(name.stat().st_ino)
         except FileNotFoundError:
-            if name is path:
-                continue
-            return
-        yield OpenFile(fd, os.fstat(fd).st_ino)
+            inodes.append(None)
+    rotated = inodes[1:]
+    while rotated and rotated[-1] is None:
+        rotated.pop()
+    return None not in rotated and [*filter(None, inodes)] == [file.inode for file in files]
+
+
+def _names(path: Path) -> Iterator[Path]:
+    yield path
+    for number in range(1, _ROTATED + 1):
+        yield path.with_name(f"{path.name}.{number}")
 
 
 def close_but(kept: int, files: deque[OpenFile] | list[OpenFile]) -> None:
