@@ -83,7 +83,7 @@ def test_what_is_left_of_an_unfinished_volume_is_removed(bench: Bench) -> None:
         path = str(bench.settings.data / "volumes" / volume_id)
         bench.volumes.save(Volume(volume_id, bench.node, path, 16, "directory", state, long_ago, long_ago))
     bench.start_agent()
-    eventually(lambda: not bench.volumes.unfinished(bench.node, 60), within_seconds=10, what="the removal")
+    eventually(lambda: not bench.volumes.unfinished(bench.node, 0), within_seconds=10, what="the removal")
     folders = {entry.name for entry in (bench.settings.data / "volumes").iterdir() if not entry.name.startswith(".")}
     assert folders == {ids["ready"]}
     assert bench.volumes.find(ids["ready"])
