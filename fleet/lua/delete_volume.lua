@@ -14,7 +14,8 @@ local job = redis.call('GET', K.volume_job(id))
 if job and is_open(job) then return refuse('busy', job) end
 if request.mark then
   redis.call('HSET', K.volume(id), 'state', request.mark, 'updated_at', request.at)
-  redis.call('ZADD', K.volumes_unfinished(node), request.at, id)
+  -- What cannot be removed stays as old as it is, for whoever asks what was left long ago.
+  if request.mark == 'deleting' then redis.call('ZADD', K.volumes_unfinished(node), request.at, id) end
 else
   redis.call('DEL', K.volume(id), K.volume_users(id), K.volume_job(id))
   redis.call('ZREM', K.volumes(), id)

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.errors import Conflict, NotFound
 from fleet.models import Volume
-from fleet.repositories.volumes import CREATING, DELETING, READY
+from fleet.repositories.volumes import CREATING, DELETING, READY, REMOVING
 from tests.fleet.conftest import NODE, VOLUME, Record, record
 
 __all__ = ["record"]
@@ -53,6 +53,13 @@ def test_who_finishes_a_volume_too_late_is_told_so(record: Record) -> None:
     assert not record.volumes.exists(OTHER)
     assert unfinished(record) == []
     record.volumes.forget(OTHER)
+
+
+def test_what_cannot_be_removed_does_not_become_younger_by_trying(record: Record) -> None:
+    long_ago = int(time.time()) - 600
+    record.volumes.save(Volume(OTHER, NODE, "", 64, "", CREATING, long_ago, long_ago))
+    assert record.volumes.mark_removing(OTHER) and record.volumes.mark_removing(OTHER)
+    assert [volume.state for volume in record.volumes.unfinished(NODE, 60)] == [REMOVING]
 
 
 def test_a_deletion_that_was_refused_leaves_the_volume(record: Record) -> None:
