@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 _PIECE_BYTES = 256 * 1024
+# As long as the API waits for a silent files process.
+_SILENCE_SECONDS = 120
 
 
 def body_pieces(environ: Mapping[str, Any], stream: IO[bytes]) -> Iterator[bytes | memoryview]:
@@ -23,6 +25,13 @@ def body_pieces(environ: Mapping[str, Any], stream: IO[bytes]) -> Iterator[bytes
         return
     while piece := stream.read(_PIECE_BYTES):
         yield piece
+
+
+def bound_silence(environ: Mapping[str, Any]) -> None:
+    """Let a client that neither sends nor takes anything for two minutes lose its connection, not hold it for ever."""
+    connection = environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(_SILENCE_SECONDS)
 
 
 def missing_bytes(environ: Mapping[str, Any]) -> int:

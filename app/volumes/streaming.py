@@ -18,7 +18,7 @@ from app.errors import problem
 from app.services import services
 from fleet.errors import Invalid
 from fleet.models import Node
-from fleet.request_body import body_pieces
+from fleet.request_body import body_pieces, bound_silence
 
 _DOWN_BYTES = 256 * 1024
 _ASKED = ("Range", "If-Range")
@@ -38,6 +38,7 @@ _log = structlog.get_logger()
 
 def pass_download(node: Node, target: str, query: Mapping[str, str]) -> Response:
     """What the host sends, as it comes. When the host breaks off, so does the answer."""
+    bound_silence(request.environ)
     asked = {name: request.headers[name] for name in _ASKED if name in request.headers}
     upstream = services().files.stream(node, "GET", target, query=query, headers=asked)
     told = {name: upstream.headers[name] for name in _TOLD if name in upstream.headers}
@@ -52,6 +53,7 @@ def pass_download(node: Node, target: str, query: Mapping[str, str]) -> Response
 
 def pass_upload(node: Node, target: str, query: Mapping[str, str]) -> Response:
     """Send the host the request's body as it comes. One that ends early is Invalid, and the host keeps nothing."""
+    bound_silence(request.environ)
     request.max_content_length = sys.maxsize  # the limit is the volume's size
     length = request.content_length
     headers = {"Content-Type": "application/octet-stream"}

@@ -9,6 +9,7 @@ import time
 
 from flask import Flask, Response, g, request
 
+from fleet.request_body import bound_silence
 from fleet.settings import Settings
 from fleet.signing import check_call
 
@@ -16,8 +17,6 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _UNSIGNED = frozenset({"/healthz"})
 # These carry their own signature in the path, which is therefore not logged.
 _LINKS = "/links/"
-# As long as the API itself waits for a silent files process.
-_SILENCE_SECONDS = 120
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +27,7 @@ def guard_calls(app: Flask, settings: Settings) -> None:
     @app.before_request
     def check_signature() -> None:
         g.started_at = time.monotonic()
-        _bound_silence()
+        bound_silence(request.environ)
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if request.path not in _UNSIGNED and not request.path.startswith(_LINKS):
@@ -45,13 +44,6 @@ def guard_calls(app: Flask, settings: Settings) -> None:
             *(request.method, _logged_path(), response.status_code, took_ms, g.request_id),
         )
         return response
-
-
-def _bound_silence() -> None:
-    """Let a client that neither sends nor takes anything for long lose its connection, not hold a thread for ever."""
-    connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(_SILENCE_SECONDS)
 
 
 def _logged_path() -> str:

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,28 @@ def test_an_upload_that_is_cut_off_leaves_the_old_file(stack: Stack, volume: str
     assert b"cut_off" in told
     assert (folder(stack, volume) / "a").read_text() == "old"
     assert visible(stack, volume) == ["a"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_transfers_whose_clients_stand_still_are_ended(stack: Stack, volume: str) -> None:
+    accepted(stack.api("PUT", f"/volumes/{volume}/upload?path=large", data=bytes(64 * MIB)))
+    held = f"\r\nHost: x\r\nAuthorization: Bearer {stack.token}\r\nAccept: {VENDOR_TYPE}\r\n"
+    host, _, port = stack.address.rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=600) as taking,
+        socket.create_connection((host, int(port)), timeout=600) as sending,
+    ):
+        taking.sendall(f"GET /volumes/{volume}/download?path=large HTTP/1.1{held}\r\n".encode())
+        taken = len(taking.recv(1))
+        sending.sendall(f"PUT /volumes/{volume}/upload?path=a HTTP/1.1{held}Content-Length: 100000\r\n\r\nx".encode())
+        told = sending.makefile("rb").read()
+        assert b"cut_off" in told
+        assert visible(stack, volume) == ["large"]
+        with suppress(ConnectionResetError):
+            while piece := taking.recv(MIB):
+                taken += len(piece)
+        assert taken < 64 * MIB
 
 
 def test_links_work_without_headers_and_end_with_their_time(stack: Stack, volume: str) -> None:
