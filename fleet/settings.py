@@ -90,7 +90,7 @@ class Settings:
     files_threads: int = _setting(
         "LIGHTD_FILES_THREADS", 64, "Threads of the files process: how many calls and transfers it serves at once."
     )
-    quick_threads: int = _setting("LIGHTD_QUICK_THREADS", 12, "Short jobs (power, deletion) this host works on at once.")
+    quick_threads: int = _setting("LIGHTD_QUICK_THREADS", 12, "Short jobs (power, deletion) this host does at once.")
     long_threads: int = _setting("LIGHTD_LONG_THREADS", 12, "Long jobs (pulls, installs) this host works on at once.")
     engine: str = _setting("LIGHTD_ENGINE", "unix:///var/run/docker.sock", "The Docker engine of this host.")
     engine_timeout_seconds: int = _setting(
