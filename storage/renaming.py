@@ -6,16 +6,17 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from fleet.errors import AlreadyExists, Invalid, NotFound
+from fleet.errors import AlreadyExists, Invalid, NotFound, QuotaExceeded
 from storage.beneath import Root, opened, opened_folder, rename_new, split
 from storage.copying import check_free
 from storage.draft import draft_name
 from storage.failures import described
 from storage.folders import made_folder
 from storage.paths import outermost, shown
-from storage.staging import staged
+from storage.staging import remove_in_place, staged
 
 _MODE = re.compile(r"0?[0-7]{3}")
 
@@ -42,20 +43,34 @@ def rename(root: Root, old: bytes, new: bytes) -> None:
 def delete(root: Root, paths: Sequence[bytes]) -> int:
     """Delete files, symlinks (not what they point to) and folders with all they hold; returns how many were named.
 
-    What was named disappears at once, before its content is taken apart. Raises NotFound, before anything is
-    deleted, when one of the paths is missing.
+    What was named disappears at once, before its content is taken apart; in a full volume one after the other.
+    Raises NotFound, before anything is deleted, when one of the paths is missing.
     """
     chosen = outermost(paths)
     for path in chosen:
         folder, name = split(path)
         with described(path), opened_folder(root.fd, folder) as folder_fd:
             os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    try:
+        _delete_at_once(root, chosen)
+    except QuotaExceeded:  # in a full volume there is no space for a staging folder either
+        _delete_in_turn(root, chosen)
+    return len(chosen)
+
+
+def _delete_at_once(root: Root, paths: Sequence[bytes]) -> None:
     with staged(root) as stage_fd:
-        for path in chosen:
+        for path in paths:
             folder, name = split(path)
             with described(path), opened_folder(root.fd, folder) as folder_fd:
                 os.rename(name, draft_name(), src_dir_fd=folder_fd, dst_dir_fd=stage_fd)
-    return len(chosen)
+
+
+def _delete_in_turn(root: Root, paths: Sequence[bytes]) -> None:
+    for path in paths:
+        folder, name = split(path)
+        with suppress(NotFound), described(path), opened_folder(root.fd, folder) as folder_fd:
+            remove_in_place(folder_fd, name)
 
 
 def change_mode(root: Root, path: bytes, mode: str) -> None:

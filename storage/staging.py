@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fleet.errors import Conflict, LightdError
+from fleet.errors import Conflict, LightdError, NotFound
 from storage.beneath import Root, open_file, opened_folder
-from storage.draft import draft_name, is_draft
+from storage.draft import draft_name, hand_over, is_draft
 from storage.failures import described
 from storage.paths import ROOT
 
@@ -55,10 +55,29 @@ def sweep_staging(root: Root) -> int:
         for name in leftovers:
             if _is_abandoned(root_fd, name):
                 # A draft may have been published or removed since it was looked at.
-                with staged(root) as stage_fd, suppress(FileNotFoundError):
-                    os.rename(name, b"leftover", src_dir_fd=root_fd, dst_dir_fd=stage_fd)
+                with suppress(NotFound), described(name):
+                    remove_in_place(root_fd, name)
                     swept += 1
     return swept
+
+
+def remove_in_place(folder_fd: int, name: bytes) -> None:
+    """Delete what is called `name` in an open folder, with all it holds, without taking any space for that.
+
+    A folder is closed to the container first. Raises FileNotFoundError, and Conflict like `empty_folder`.
+    """
+    try:
+        fd = os.open(name, _FOLDER, dir_fd=folder_fd)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=folder_fd)
+        return
+    try:
+        hand_over(fd, (os.geteuid(), os.getegid()))
+        os.fchmod(fd, 0o700)
+        empty_folder(fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=folder_fd)
 
 
 def _is_abandoned(root_fd: int, name: bytes) -> bool:
@@ -87,42 +106,57 @@ def empty_folder(stage_fd: int) -> None:
     """Delete everything in an open folder, however deep, with a fixed number of descriptors.
 
     Folders that hold folders are first moved up into `stage_fd`, so nothing is ever deeper than two levels.
-    Raises Conflict when somebody keeps adding files.
+    Raises Conflict when somebody keeps adding files, and OSError when nothing can be moved up for want of space.
     """
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
-        with os.scandir(stage_fd) as entries:
-            found = False
-            for entry in entries:
-                found = True
-                _remove(stage_fd, stage_fd, entry)
+        found, moved = _go_through(stage_fd, stage_fd)
         if not found:
             return
+        if not moved:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise Conflict("Files keep appearing in what is being deleted; stop the container first.")
 
 
-def _remove(stage_fd: int, folder_fd: int, entry: os.DirEntry[str]) -> None:
+def _go_through(stage_fd: int, folder_fd: int) -> tuple[int, int]:
+    """Remove what an open folder holds, as far as that goes at once; how much was found, and was not left as it is."""
+    found = moved = 0
+    with os.scandir(folder_fd) as entries:
+        for entry in entries:
+            found += 1
+            moved += _remove(stage_fd, folder_fd, entry)
+    return found, moved
+
+
+def _remove(stage_fd: int, folder_fd: int, entry: os.DirEntry[str]) -> bool:
+    """Delete an entry, or bring it nearer to that; False when there was no space to move it up."""
     with suppress(FileNotFoundError):
         if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.name, dir_fd=folder_fd)
-            return
-        if _rmdir(folder_fd, entry.name):
-            return
-        if folder_fd == stage_fd:
-            _empty_one(stage_fd, entry.name)
-        else:
-            os.rename(entry.name, draft_name(), src_dir_fd=folder_fd, dst_dir_fd=stage_fd)
+        elif not _rmdir(folder_fd, entry.name):
+            if folder_fd != stage_fd:
+                return _move_up(stage_fd, folder_fd, entry.name)
+            return _empty_one(stage_fd, entry.name)
+    return True
 
 
-def _empty_one(stage_fd: int, name: str) -> None:
+def _empty_one(stage_fd: int, name: str) -> bool:
     fd = os.open(name, _FOLDER, dir_fd=stage_fd)
     try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                _remove(stage_fd, fd, entry)
+        _, moved = _go_through(stage_fd, fd)
     finally:
         os.close(fd)
-    _rmdir(stage_fd, name)
+    return _rmdir(stage_fd, name) or moved > 0
+
+
+def _move_up(stage_fd: int, folder_fd: int, name: str) -> bool:
+    try:
+        os.rename(name, draft_name(), src_dir_fd=folder_fd, dst_dir_fd=stage_fd)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 def _rmdir(folder_fd: int, name: str) -> bool:

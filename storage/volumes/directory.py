@@ -13,10 +13,10 @@ from pathlib import Path
 from fleet.errors import Conflict, Unavailable
 from fleet.settings import Settings
 from storage.room import Count, Room
-from storage.staging import empty_folder
+from storage.staging import remove_in_place
 from storage.volumes.disk import check_disk_floor, missing_on_host, run
 from storage.volumes.driver import MEBIBYTE, Usage
-from storage.volumes.layout import trash_path, volume_path
+from storage.volumes.layout import volume_path
 
 _COUNT_VALID_SECONDS = 2.0
 # du says 1 when files vanish while it counts.
@@ -58,17 +58,14 @@ class DirectoryDriver:
         return True
 
     def delete(self, volume_id: str) -> None:
-        """Put the folder aside, then delete it with all it holds."""
-        trash = trash_path(self._settings, volume_id)
-        trash.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            volume_path(self._settings, volume_id).rename(trash / "volume")
-        fd = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Delete the folder with all it holds."""
+        folder = volume_path(self._settings, volume_id)
+        fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            empty_folder(fd)
+            with suppress(FileNotFoundError):
+                remove_in_place(fd, os.fsencode(folder.name))
         finally:
             os.close(fd)
-        trash.rmdir()
 
     def usage(self, volume_id: str, size_mb: int) -> Usage:
         """What `du` counts on disk; what is left is also limited by the host's own disk."""

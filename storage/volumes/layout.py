@@ -56,11 +56,6 @@ def meta_path(settings: Settings, volume_id: str) -> Path:
     return volumes_folder(settings) / ".meta" / f"{checked_id(volume_id)}.json"
 
 
-def trash_path(settings: Settings, volume_id: str) -> Path:
-    """Where a plain folder goes to be deleted."""
-    return volumes_folder(settings) / ".trash" / checked_id(volume_id)
-
-
 def lock_path(settings: Settings, volume_id: str) -> Path:
     """The file whose lock makes one process alone work on the volume itself."""
     return _locks_folder(settings) / f"volume-{checked_id(volume_id)}.lock"

@@ -89,9 +89,13 @@ def test_a_full_disk_makes_and_grows_no_volume(small_disk: Settings) -> None:
         volumes.create("00000000-1111-4222-8333-444455556666", 100)
 
 
-def test_a_volume_can_be_deleted_when_nothing_else_fits_on_the_disk(small_disk: Settings) -> None:
-    volumes = Volumes(small_disk)
+@pytest.mark.parametrize("driver", ["loop", "directory"])
+def test_a_volume_can_be_deleted_when_nothing_else_fits_on_the_disk(small_disk: Settings, driver: str) -> None:
+    volumes = Volumes(replace(small_disk, volume_driver=driver))
     volumes.create(VOLUME_ID, 32)
+    folder = volume_path(small_disk, VOLUME_ID)
+    (folder / "logs/old").mkdir(parents=True)
+    (folder / "logs/old/1").write_bytes(b"x" * 24 * MEBIBYTE)
     fill(small_disk.data)
     with pytest.raises(OSError, match="No space left"):
         for number in range(100_000):
@@ -99,8 +103,8 @@ def test_a_volume_can_be_deleted_when_nothing_else_fits_on_the_disk(small_disk: 
     with pytest.raises(Conflict, match="no room"):
         volumes.create("00000000-1111-4222-8333-444455556666", 16)
     volumes.delete(VOLUME_ID)
-    assert not image_path(small_disk, VOLUME_ID).exists()
-    eventually(lambda: free_mb(small_disk.data) > 20, within_seconds=10, what="the space")
+    assert not image_path(small_disk, VOLUME_ID).exists() and not folder.exists()
+    eventually(lambda: free_mb(small_disk.data) > 16, within_seconds=10, what="the space")
 
 
 class TestSparseImages:

@@ -43,7 +43,7 @@ def nothing_is_left(settings: Settings) -> bool:
     deadline = time.monotonic() + 5
     while loop_devices_of(settings) and time.monotonic() < deadline:
         time.sleep(0.01)
-    files = [path for path in (settings.data / "volumes").rglob("*") if path.name not in (".images", ".meta", ".trash")]
+    files = [path for path in (settings.data / "volumes").rglob("*") if path.name not in (".images", ".meta")]
     return not loop_devices_of(settings) and not files and str(settings.data) not in Path("/proc/mounts").read_text()
 
 
