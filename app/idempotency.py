@@ -17,6 +17,7 @@ from flask import Flask, Response, current_app, g, jsonify, request
 from redis.exceptions import RedisError
 
 from app.containers.power import DEEDS
+from app.json_body import read_body
 from app.services import services
 from fleet.errors import Invalid, StillRunning
 from fleet.lifecycle import Action, State
@@ -79,8 +80,9 @@ def _begin() -> Response | None:
 
 
 def _fingerprint() -> str:
+    """What stands for this request. Raises Invalid for a body that broke off: the whole one is another request."""
     digest = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
-    digest.update(request.get_data())
+    digest.update(read_body(request, cache=True))
     return digest.hexdigest()
 
 

@@ -35,13 +35,19 @@ class Blueprint(SmorestBlueprint):
     ARGUMENTS_PARSER = StrictParser()
 
 
-def read_json(req: Request) -> Any:
-    """The JSON body of a request, `{}` for none. Raises Invalid, UnsupportedMediaType, RequestEntityTooLarge."""
-    data = req.get_data(cache=False)
+def read_body(req: Request, *, cache: bool = False) -> bytes:
+    """The whole body of a request, kept for whoever reads it next if `cache`. Raises Invalid, RequestEntityTooLarge."""
+    data = req.get_data(cache=cache)
     # A body without a stated length ends silently at the limit; asking for more makes werkzeug tell.
     req.stream.read(1)
     if len(data) < (req.content_length or 0):
         raise Invalid("The body ended before its stated length.", code="malformed_body")
+    return data
+
+
+def read_json(req: Request) -> Any:
+    """The JSON body of a request, `{}` for none. Raises Invalid, UnsupportedMediaType, RequestEntityTooLarge."""
+    data = read_body(req)
     if not data:
         return {}
     if not (req.mimetype == "application/json" or req.mimetype.endswith("+json")):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -97,6 +99,15 @@ def test_neither_key_nor_body_nor_token_is_kept_in_the_store(api: Api, store: Cl
     kept = f"{record} {store.hgetall(record)}"
     assert "recognisable" not in kept
     assert api.token.removeprefix("lightd_") not in kept
+
+
+def test_a_body_that_broke_off_leaves_its_key_to_the_whole_one(api: Api) -> None:
+    whole = json.dumps(PORT).encode()
+    cut_off = {"wsgi.input": BytesIO(whole[:9]), "wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(whole))}
+    headers = {HEADER: "k1", "Content-Type": "application/json"}
+    broken = api.post("/network/ports", headers=headers, environ_overrides=cut_off)
+    assert (broken.status_code, broken.json["code"]) == (400, "malformed_body")
+    assert api.post("/network/ports", headers=headers, data=whole).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "a\tb", "\xe9"])
