@@ -1,4 +1,4 @@
-"""What each route asks of its caller: declared at the view, enforced before it runs, listed in docs/api.md.
+"""What each route asks of its caller: declared at the view, enforced before it runs, listed in docs/permissions.md.
 
 A token may be narrowed in two ways: to scopes, and to containers. A container's token reaches its containers, their
 jobs and the files on their volumes; what it does not reach is refused in the same way whether it exists or not.

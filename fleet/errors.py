@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as data. Nothing here knows of HTTP; `app/errors.py` maps it.
+"""Everything that can go wrong, as data. Nothing here knows of HTTP; `fleet/problems.py` maps it.
 
 LightdError
 ├── Invalid                 the input is wrong

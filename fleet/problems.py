@@ -66,6 +66,4 @@ def error_from(status: int, body: dict[str, Any]) -> LightdError:
     kind = next((kind for kind, known in _STATUSES if known == status), LightdError)
     if kind is Invalid:
         return Invalid(message, code=code, fields=body.get("fields"))
-    if kind is TooMany:
-        return TooMany(message)
     return kind(message, code=code)
