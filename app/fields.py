@@ -28,6 +28,22 @@ class Text(fields.String):
         return checked_text(text, max_bytes=self.max_bytes, empty=self.empty, nul=self.nul)
 
 
+class Matching(Text):
+    """Text that `pattern` fits as a whole; `problem` says what it must be."""
+
+    def __init__(self, *, pattern: re.Pattern[str], problem: str = "", **more: Any) -> None:
+        more["metadata"] = {"pattern": f"^{pattern.pattern}$", **more.get("metadata", {})}
+        super().__init__(**more)
+        self.pattern = pattern
+        self.problem = problem or f"Must match {pattern.pattern}"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
+        text = super()._deserialize(value, attr, data, **more)
+        if not self.pattern.fullmatch(text):
+            raise ValidationError(self.problem)
+        return text
+
+
 class Whole(fields.Integer):
     """A whole number from `low` to `high`."""
 

@@ -7,6 +7,7 @@ import secrets
 import uuid
 
 CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+NODE_NAME = CONTAINER_ID
 VOLUME_PREFIX = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}")
 
 

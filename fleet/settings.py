@@ -17,6 +17,8 @@ from typing import Any
 
 from environs import Env, EnvError
 
+from fleet.identifiers import NODE_NAME
+
 _MAY_BE_ZERO = (
     "default_memory_mb",
     "image_prune_hours",
@@ -330,7 +332,7 @@ def _check(settings: Settings) -> None:
     rules = [
         (
             "LIGHTD_NODE",
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", settings.node.replace(".", "-")),
+            NODE_NAME.fullmatch(settings.node),
             "letters, digits, dots and dashes",
         ),
         (

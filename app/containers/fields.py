@@ -10,9 +10,9 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from app.containers.mounts import checked_inside, checked_on_host
-from app.fields import Text
+from app.fields import Matching, Text
 from fleet.errors import PatternInvalid
-from fleet.identifiers import CONTAINER_ID, is_container_id
+from fleet.identifiers import CONTAINER_ID
 from fleet.images import is_image_id, is_image_name, is_private
 from fleet.pattern import check_pattern
 
@@ -21,14 +21,11 @@ _LONGEST_COMMAND_BYTES = 4000
 _MOST_MOUNTS = 32
 
 
-class InternalId(Text):
+class InternalId(Matching):
     """The client's own name for a container."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> str:
-        text = super()._deserialize(value, attr, data, **more)
-        if not is_container_id(text):
-            raise ValidationError(f"Must match {CONTAINER_ID.pattern}")
-        return text
+    def __init__(self, **more: Any) -> None:
+        super().__init__(pattern=CONTAINER_ID, **more)
 
 
 class ImageName(Text):

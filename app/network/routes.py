@@ -131,7 +131,7 @@ def delete_ports(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _new_port(wanted: dict[str, Any], number: int) -> Port:
-    return Port(wanted["ip"], number, wanted["protocol"], wanted["node"], internal_id="", in_use=False)
+    return Port(wanted["ip"], number, wanted["protocol"], wanted["node"] or "", internal_id="", in_use=False)
 
 
 def _name(ip: str, port: str) -> tuple[str, int]:

@@ -7,12 +7,12 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from app.fields import Flag, Text, Whole
+from app.fields import Flag, Matching, Text, Whole
 from app.network.address import HIGHEST_PORT, PROTOCOLS, normal_ip
 from app.paging import PageQuery
+from fleet.identifiers import NODE_NAME
 from fleet.models import Port
 
-_NODE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _MOST_AT_ONCE = 10_000
 _MOST_DELETED_AT_ONCE = 100_000
 
@@ -34,11 +34,11 @@ def protocol(**more: Any) -> fields.String:
     return fields.String(**({"load_default": "tcp"} | more), validate=validate.OneOf(PROTOCOLS))
 
 
-def node_name() -> Text:
+def node_name() -> Matching:
     """A field for the host that a port is pinned to."""
-    return Text(
-        load_default="",
-        validate=validate.Regexp(_NODE_NAME + r"\Z"),
+    return Matching(
+        pattern=NODE_NAME,
+        load_default=None,
         metadata={"description": "Only this host may bind it. Without it any host may, one container at a time."},
     )
 

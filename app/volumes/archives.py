@@ -85,9 +85,17 @@ class Pulled(Schema):
     size = fields.Integer(metadata={"description": "In bytes."})
 
 
+class Begun(Schema):
+    """It goes on."""
+
+    job_id = fields.String()
+    state = fields.String()
+
+
 @blueprint.route("/volumes/<volume_id>/compress", methods=["POST"])
 @blueprint.arguments(Compression)
 @blueprint.response(200, Compressed)
+@blueprint.alt_response(202, schema=Begun, description="It takes longer; see the job.", success=True)
 @repeatable
 @needs(Scope.FILES, reach=Reach.VOLUME)
 def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
@@ -103,6 +111,7 @@ def post_compress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/decompress", methods=["POST"])
 @blueprint.arguments(Decompression)
 @blueprint.response(200, Decompressed)
+@blueprint.alt_response(202, schema=Begun, description="It takes longer; see the job.", success=True)
 @repeatable
 @needs(Scope.FILES, reach=Reach.VOLUME)
 def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
@@ -113,6 +122,7 @@ def post_decompress(wanted: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/pull", methods=["POST"])
 @blueprint.arguments(Pull)
 @blueprint.response(200, Pulled)
+@blueprint.alt_response(202, schema=Begun, description="It takes longer; see the job.", success=True)
 @repeatable
 @needs(Scope.FILES, reach=Reach.VOLUME)
 def post_pull(wanted: dict[str, Any], volume_id: str) -> Response:

@@ -13,7 +13,7 @@ from app.auth import public
 from app.fields import Lifetime, utc_text
 from app.json_body import Blueprint
 from app.services import services
-from app.volumes.schemas import FolderPath
+from app.volumes.schemas import BYTES, RAW_BODY, FolderPath, Uploaded
 from app.volumes.streaming import pass_download, pass_upload
 from fleet.links import ACTIONS, Link, read_link, sign_link
 from fleet.models import Node, Volume
@@ -60,7 +60,7 @@ def post_link(wanted: dict[str, Any], volume_id: str) -> dict[str, Any]:
 
 
 @blueprint.route("/links/<token>")
-@blueprint.response(200, content_type="application/octet-stream")
+@blueprint.response(200, BYTES, content_type="application/octet-stream")
 @blueprint.doc(security=[])
 @public
 def download_by_link(token: str) -> Response:
@@ -69,8 +69,8 @@ def download_by_link(token: str) -> Response:
 
 
 @blueprint.route("/links/<token>", methods=["PUT"])
-@blueprint.response(200)
-@blueprint.doc(security=[])
+@blueprint.response(200, Uploaded)
+@blueprint.doc(security=[], requestBody=RAW_BODY)
 @public
 def upload_by_link(token: str) -> Response:
     """Upload the raw body to where a link leads; `overwrite=false` keeps what is there."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from app.fields import Flag, Text, Whole
+from app.fields import Flag, Matching, Text, Whole
 from app.paging import PageQuery
+from fleet.identifiers import NODE_NAME
 from fleet.models import Volume
 from fleet.paths import path_bytes
 
@@ -17,7 +19,12 @@ MOST_PATHS = 10_000
 _LARGEST_MB = 2**31
 _LONGEST_PATTERN = 255
 _LONGEST_CONTENT_BYTES = 2**31
-_NODE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+
+BYTES = {"type": "string", "format": "binary"}
+RAW_BODY = {"required": True, "content": {"application/octet-stream": {"schema": BYTES}}}
+"""How the description of the API tells of bodies that are no JSON."""
+
+_MODE = re.compile("0?[0-7]{3}")
 
 
 class VolumePath(fields.String):
@@ -40,7 +47,7 @@ class NewVolume(Schema):
     """What a client asks of a new volume; nothing is needed."""
 
     size = Whole(low=SMALLEST_MB, high=_LARGEST_MB, load_default=None, metadata={"description": "Size in MB."})
-    node = Text(load_default=None, validate=validate.Regexp(_NODE_NAME), metadata={"description": "Host to put it on."})
+    node = Matching(pattern=NODE_NAME, load_default=None, metadata={"description": "Host to put it on."})
 
 
 class VolumeRecord(Schema):
@@ -107,10 +114,7 @@ class NewMode(Schema):
     """Permissions to set."""
 
     path = VolumePath(required=True)
-    mode = fields.String(
-        required=True,
-        validate=validate.Regexp(r"0?[0-7]{3}\Z", error="Must be three octal digits, such as 644."),
-    )
+    mode = Matching(pattern=_MODE, required=True, problem="Must be three octal digits, such as 644.")
 
 
 class NewSize(Schema):
@@ -138,6 +142,14 @@ class ListQuery(Schema):
 
     path = fields.String(load_default="")
     detailed = fields.Boolean(load_default=False)
+
+
+class Uploaded(Schema):
+    """It is uploaded."""
+
+    message = fields.String()
+    path = fields.String()
+    size = fields.Integer(metadata={"description": "In bytes."})
 
 
 class PathTold(Schema):

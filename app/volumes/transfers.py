@@ -14,6 +14,7 @@ from app.json_body import Blueprint
 from app.services import services
 from app.volumes.links import has_own_address, signed_link
 from app.volumes.passing import queried_folder, queried_path
+from app.volumes.schemas import BYTES, RAW_BODY, Uploaded
 from app.volumes.streaming import pass_download, pass_upload
 from fleet.models import Node, Volume
 from fleet.scopes import Scope
@@ -42,17 +43,11 @@ class UploadQuery(Schema):
     direct = fields.Boolean(load_default=False, metadata=_DIRECT)
 
 
-class Uploaded(Schema):
-    """It is uploaded."""
-
-    message = fields.String()
-    path = fields.String()
-    size = fields.Integer(metadata={"description": "In bytes."})
-
-
 @blueprint.route("/volumes/<volume_id>/download")
 @blueprint.arguments(DownloadQuery, location="query")
-@blueprint.response(200, content_type="application/octet-stream")
+@blueprint.response(200, BYTES, content_type="application/octet-stream")
+@blueprint.alt_response(206, schema=BYTES, content_type="application/octet-stream", success=True)
+@blueprint.alt_response(307, description="The bytes are there.", success=True)
 @needs(Scope.FILES, reach=Reach.VOLUME)
 def download(query: dict[str, Any], volume_id: str) -> Response:
     """Download a file, whole or the part that a Range header names, or a folder as an archive made on the way."""
@@ -67,6 +62,8 @@ def download(query: dict[str, Any], volume_id: str) -> Response:
 @blueprint.route("/volumes/<volume_id>/upload", methods=["PUT"])
 @blueprint.arguments(UploadQuery, location="query")
 @blueprint.response(200, Uploaded)
+@blueprint.alt_response(307, description="Send them there.", success=True)
+@blueprint.doc(requestBody=RAW_BODY)
 @needs(Scope.FILES, reach=Reach.VOLUME)
 def upload(query: dict[str, Any], volume_id: str) -> Response:
     """Upload the raw body as a file, which appears when its last byte has come."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 
@@ -11,6 +14,20 @@ from fleet.models import Node
 from fleet.settings import Settings
 from fleet.store import connect
 from tests.app.conftest import Api
+
+
+def api_description(application: Flask) -> dict[str, Any]:
+    described: dict[str, Any] = application.test_client().get("/openapi.json").json
+    return described
+
+
+def objects(found: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a piece of JSON."""
+    if isinstance(found, dict):
+        yield found
+    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    for item in inner:
+        yield from objects(item)
 
 
 def test_ping_answers_without_a_token(application: Flask) -> None:
@@ -46,8 +63,28 @@ def test_the_api_describes_itself_without_a_token(application: Flask) -> None:
     assert "application/vnd.pkglatv1+json" in answer.json["info"]["description"]
 
 
+def test_what_the_description_says_of_texts_holds_for_its_own_defaults_and_in_other_languages(
+    application: Flask,
+) -> None:
+    described = [found for found in objects(api_description(application)) if isinstance(found.get("pattern"), str)]
+    assert described
+    for text in described:
+        assert not re.search(r"\\[AZz]|\(\?[P<]", text["pattern"]), f"only Python understands {text['pattern']}"
+        assert text.get("default") is None or re.search(text["pattern"], text["default"])
+
+
+def test_the_description_tells_of_bodies_of_bytes_and_of_work_that_goes_on(application: Flask) -> None:
+    paths = api_description(application)["paths"]
+    for path in ("/volumes/{volume_id}/upload", "/links/{token}"):
+        assert "application/octet-stream" in paths[path]["put"]["requestBody"]["content"]
+    for path in ("/volumes/{volume_id}/download", "/links/{token}"):
+        assert "application/octet-stream" in paths[path]["get"]["responses"]["200"]["content"]
+    for kind in ("compress", "decompress", "pull"):
+        assert "202" in paths[f"/volumes/{{volume_id}}/{kind}"]["post"]["responses"]
+
+
 def test_every_route_but_the_public_ones_is_described_with_its_error(application: Flask) -> None:
-    paths = application.test_client().get("/openapi.json").json["paths"]
+    paths = api_description(application)["paths"]
     for path, operations in paths.items():
         for method, operation in operations.items():
             if method != "parameters":
