@@ -1,4 +1,4 @@
-"""Where a request comes from, and which host it asked for."""
+"""Where a request comes from, and which address it asked for."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def asked_host(req: Request, trusted_proxies: Iterable[str]) -> str:
     said = req.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
     trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
     return said if said and _is_among(req.remote_addr or "", trusted) else req.host
+
+
+def asked_address(req: Request, trusted_proxies: Iterable[str]) -> str:
+    """Like `asked_host`, with the scheme before it: `https://files.example.com`."""
+    said = req.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+    believed = said in ("http", "https") and _is_among(req.remote_addr or "", trusted)
+    return f"{said if believed else req.scheme}://{asked_host(req, trusted_proxies)}"
 
 
 def _is_address(text: str) -> bool:

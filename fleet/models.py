@@ -106,6 +106,10 @@ class Container:
         return self.state in ALIVE and run > (self.ended_run or "")
 
 
+SMALLEST_VOLUME_MB = 16
+"""A file system of less is mostly itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """One volume's record. Only one whose `state` is `ready` is shown.
@@ -199,6 +203,12 @@ class Node:
     memory_bytes: int
     engine_version: str
     must_recover: bool = False
+    files_public_url: str = ""
+
+    @property
+    def links_url(self) -> str:
+        """Where clients reach the files process without the API; empty where they cannot."""
+        return self.files_public_url or (self.files_address if self.files_address.startswith("http") else "")
 
 
 def port_member(ip: str, port: int, protocol: str) -> str:

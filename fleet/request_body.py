@@ -9,6 +9,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+from fleet.errors import Invalid
+
 _PIECE_BYTES = 256 * 1024
 # As long as the API waits for a silent files process.
 _SILENCE_SECONDS = 120
@@ -25,6 +27,12 @@ def body_pieces(environ: Mapping[str, Any], stream: IO[bytes]) -> Iterator[bytes
         return
     while piece := stream.read(_PIECE_BYTES):
         yield piece
+
+
+def check_whole(environ: Mapping[str, Any]) -> None:
+    """Raise Invalid for a part of a file, which would else be taken for all of it (RFC 9110, section 14.5)."""
+    if "HTTP_CONTENT_RANGE" in environ:
+        raise Invalid("An upload is the whole file: send it without a Content-Range header.", code="partial_upload")
 
 
 def bound_silence(environ: Mapping[str, Any]) -> None:

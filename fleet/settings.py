@@ -82,12 +82,18 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting(
         "LIGHTD_TRUSTED_PROXIES",
         (),
-        "Addresses or networks, comma separated, of proxies whose `X-Forwarded-For` is believed.",
+        "Addresses or networks, comma separated, of proxies whose `X-Forwarded-For`, `-Host`, `-Proto` are believed.",
     )
     files_url: str = _setting(
         "LIGHTD_FILES_URL",
         "",
         "Where the API reaches this host's files process. Empty: a Unix socket under `LIGHTD_DATA`; else `http://host:port`.",
+    )
+    files_public_url: str = _setting(
+        "LIGHTD_FILES_PUBLIC_URL",
+        "",
+        "Where clients reach this host's files process, for example through a proxy with TLS: `https://host:port`. "
+        "Empty: `LIGHTD_FILES_URL`, or only through the API.",
     )
     files_threads: int = _setting(
         "LIGHTD_FILES_THREADS", 64, "Threads of the files process: how many calls and transfers it serves at once."
@@ -356,6 +362,11 @@ def _check(settings: Settings) -> None:
         ("LIGHTD_REDIS_URL", _is_url(settings.redis_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
         ("LIGHTD_STREAM_URL", _is_url(settings.stream_url, _STORE_SCHEMES), f"empty or a URL: {_STORE_SCHEMES}"),
         ("LIGHTD_FILES_URL", _is_url(settings.files_url, _FILES_SCHEMES), f"empty or a URL: {_FILES_SCHEMES}"),
+        (
+            "LIGHTD_FILES_PUBLIC_URL",
+            re.fullmatch(r"(https?://[^/\s?#]+(/[^\s?#]*)?)?", settings.files_public_url),
+            "empty or a URL such as https://files.example.com",
+        ),
         ("LIGHTD_ALLOWED_MOUNTS", all(map(os.path.isabs, settings.allowed_mounts)), "absolute paths"),
         (
             "LIGHTD_SOCKET_ORIGINS",

@@ -10,12 +10,13 @@ from marshmallow import Schema, fields, validate
 
 from app.access import Reach, caller, needs
 from app.auth import public
+from app.client_address import asked_address
 from app.fields import Lifetime, utc_text
 from app.json_body import Blueprint
 from app.services import services
 from app.volumes.schemas import BYTES, RAW_BODY, FolderPath, Uploaded
 from app.volumes.streaming import pass_download, pass_upload
-from fleet.links import ACTIONS, Link, read_link, sign_link
+from fleet.links import ACTIONS, PAGE_HEADERS, Link, read_link, sign_link
 from fleet.models import Node, Volume
 from fleet.paths import path_bytes
 from fleet.scopes import Scope
@@ -77,11 +78,6 @@ def upload_by_link(token: str) -> Response:
     return pass_upload(_node_of(token, "upload"), f"/links/{token}", _passed_query())
 
 
-def has_own_address(node: Node) -> bool:
-    """Whether clients may reach the host's files process without the API: it listens on HTTP, not on a Unix socket."""
-    return node.files_address.startswith("http")
-
-
 def signed_link(volume: Volume, node: Node, path: str, action: str, ttl_seconds: int) -> tuple[str, int]:
     """A link's URL, and when it expires in Unix seconds. It leads through the API where the host has no address.
 
@@ -93,8 +89,15 @@ def signed_link(volume: Volume, node: Node, path: str, action: str, ttl_seconds:
         expires_at = min(expires_at, token.expires_at)
         issuer = "" if token.remove_on_use else token.id
     link = Link(node.id, volume.volume_id, path, action, expires_at, issuer)
-    base = node.files_address if has_own_address(node) else request.root_url
+    base = node.links_url or asked_address(request, services().settings.trusted_proxies)
     return f"{base.rstrip('/')}/links/{sign_link(services().settings.signing_key(), link)}", expires_at
+
+
+@blueprint.after_request
+def _let_pages_read(response: Response) -> Response:
+    if request.path.startswith("/links/"):
+        response.headers.update(PAGE_HEADERS)
+    return response
 
 
 def _node_of(token: str, action: str) -> Node:

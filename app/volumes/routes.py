@@ -10,7 +10,6 @@ from app.paging import page_of, whole_list
 from app.services import services
 from app.volumes.lifecycle import create_volume, delete_volume, resize_volume
 from app.volumes.schemas import (
-    SMALLEST_MB,
     NewSize,
     NewVolume,
     Quota,
@@ -19,7 +18,7 @@ from app.volumes.schemas import (
     VolumeRecord,
     shown_volume,
 )
-from fleet.models import Volume
+from fleet.models import SMALLEST_VOLUME_MB, Volume
 from fleet.scopes import Scope
 
 blueprint = Blueprint(
@@ -89,4 +88,4 @@ def _name(volume: Volume) -> str:
 def _check_size(size_mb: int) -> None:
     largest_mb = services().settings.volume_max_mb
     if size_mb > largest_mb:
-        raise invalid_fields({"size": [f"Must be from {SMALLEST_MB} to {largest_mb}."]})
+        raise invalid_fields({"size": [f"Must be from {SMALLEST_VOLUME_MB} to {largest_mb}."]})

@@ -11,10 +11,9 @@ from marshmallow import Schema, fields, validate
 from app.fields import Flag, Matching, Text, Whole
 from app.paging import PageQuery
 from fleet.identifiers import NODE_NAME
-from fleet.models import Volume
+from fleet.models import SMALLEST_VOLUME_MB, Volume
 from fleet.paths import path_bytes
 
-SMALLEST_MB = 8
 MOST_PATHS = 10_000
 _LARGEST_MB = 2**31
 _LONGEST_PATTERN = 255
@@ -46,7 +45,7 @@ class FolderPath(VolumePath):
 class NewVolume(Schema):
     """What a client asks of a new volume; nothing is needed."""
 
-    size = Whole(low=SMALLEST_MB, high=_LARGEST_MB, load_default=None, metadata={"description": "Size in MB."})
+    size = Whole(low=SMALLEST_VOLUME_MB, high=_LARGEST_MB, load_default=None, metadata={"description": "Size in MB."})
     node = Matching(pattern=NODE_NAME, load_default=None, metadata={"description": "Host to put it on."})
 
 
@@ -120,7 +119,7 @@ class NewMode(Schema):
 class NewSize(Schema):
     """A size to give to a volume."""
 
-    size = Whole(low=SMALLEST_MB, high=_LARGEST_MB, required=True, metadata={"description": "In MB."})
+    size = Whole(low=SMALLEST_VOLUME_MB, high=_LARGEST_MB, required=True, metadata={"description": "In MB."})
 
 
 class PathQuery(Schema):

@@ -18,7 +18,7 @@ from app.errors import problem
 from app.services import services
 from fleet.errors import Invalid
 from fleet.models import Node
-from fleet.request_body import body_pieces, bound_silence
+from fleet.request_body import body_pieces, bound_silence, check_whole
 
 _DOWN_BYTES = 256 * 1024
 _ASKED = ("Range", "If-Range")
@@ -53,6 +53,7 @@ def pass_download(node: Node, target: str, query: Mapping[str, str]) -> Response
 
 def pass_upload(node: Node, target: str, query: Mapping[str, str]) -> Response:
     """Send the host the request's body as it comes. One that ends early is Invalid, and the host keeps nothing."""
+    check_whole(request.environ)
     bound_silence(request.environ)
     request.max_content_length = sys.maxsize  # the limit is the volume's size
     length = request.content_length

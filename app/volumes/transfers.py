@@ -12,7 +12,7 @@ from marshmallow import Schema, fields, validate
 from app.access import Reach, needs
 from app.json_body import Blueprint
 from app.services import services
-from app.volumes.links import has_own_address, signed_link
+from app.volumes.links import signed_link
 from app.volumes.passing import queried_folder, queried_path
 from app.volumes.schemas import BYTES, RAW_BODY, Uploaded
 from app.volumes.streaming import pass_download, pass_upload
@@ -54,7 +54,7 @@ def download(query: dict[str, Any], volume_id: str) -> Response:
     path = queried_folder()
     volume, node = _located(volume_id)
     asked = {"format": query["format"]} if query["format"] else {}
-    if query["direct"] and has_own_address(node):
+    if query["direct"] and node.links_url:
         return _redirected(volume, node, path, "download", asked)
     return pass_download(node, f"/volumes/{volume.volume_id}/download", {"path": path, **asked})
 
@@ -70,7 +70,7 @@ def upload(query: dict[str, Any], volume_id: str) -> Response:
     path = queried_path()
     volume, node = _located(volume_id)
     asked = {} if query["overwrite"] else {"overwrite": "false"}
-    if query["direct"] and has_own_address(node):
+    if query["direct"] and node.links_url:
         return _redirected(volume, node, path, "upload", asked)
     return pass_upload(node, f"/volumes/{volume.volume_id}/upload", {"path": path, **asked})
 

@@ -106,4 +106,5 @@ def _from_fields(fields: dict[str, Any]) -> Node:
         memory_bytes=int(fields["memory_bytes"]),
         engine_version=fields["engine_version"],
         must_recover=fields.get("must_recover") == "1",
+        files_public_url=fields.get("files_public_url", ""),
     )

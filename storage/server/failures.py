@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flask import Flask, Response, g, jsonify
 from werkzeug.exceptions import HTTPException
@@ -21,15 +22,19 @@ def install(app: Flask) -> None:
     def known(error: LightdError) -> tuple[Response, int, dict[str, str]]:
         if isinstance(error, Unavailable):
             _log.warning("unavailable: %s request_id=%s", error.message, g.request_id)
-        return jsonify(body_of(error)), status_of(error), headers_of(error)
+        return _problem(body_of(error)), status_of(error), headers_of(error)
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> tuple[Response, int]:
         status = error.code or 500
         code = _CODES.get(status, "invalid" if status < 500 else "internal_error")
-        return jsonify({"error": error.description or error.name, "code": code}), status
+        return _problem({"error": error.description or error.name, "code": code}), status
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> tuple[Response, int]:
         _log.exception("unforeseen error, request_id=%s", g.get("request_id", ""), exc_info=error)
-        return jsonify({"error": "Something went wrong on this host.", "code": "internal_error"}), 500
+        return _problem({"error": "Something went wrong on this host.", "code": "internal_error"}), 500
+
+
+def _problem(body: dict[str, Any]) -> Response:
+    return jsonify({**body, "request_id": g.get("request_id", "")})

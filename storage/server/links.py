@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from fleet.links import Link, check_issuer, check_link
+from fleet.links import PAGE_HEADERS, Link, check_issuer, check_link
 from fleet.repositories.tokens import TokenRepository
 from fleet.settings import Settings
 from fleet.store import connect, store_errors
@@ -26,6 +26,11 @@ def blueprint(store: Volumes, slots: TransferSlots, settings: Settings) -> Bluep
         with store_errors():
             check_issuer(link, tokens)
         return link
+
+    @routes.after_request
+    def let_pages_read(response: Response) -> Response:
+        response.headers.update(PAGE_HEADERS)
+        return response
 
     @routes.get("/links/<token>")
     def download(token: str) -> Response:

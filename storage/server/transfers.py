@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from werkzeug.wsgi import wrap_file
 
 from fleet.errors import LightdError, Unavailable
-from fleet.request_body import give_up
+from fleet.request_body import check_whole, give_up
 from storage.archives import ArchiveFormat, format_named, stream_archive
 from storage.beneath import Root, is_folder, open_file, split
 from storage.downloading import Part, disposition, entity_tag, part_of
@@ -72,6 +72,7 @@ def receive(store: Volumes, slots: TransferSlots, volume_id: str, path: str | No
 
     Raises Unavailable when all slots are taken. Nobody then waits for the body: that would hold another thread.
     """
+    check_whole(request.environ)
     checked = checked_path(path)
     overwrite = query("overwrite") is None or query_flag("overwrite")
     with ExitStack() as held:

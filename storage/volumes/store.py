@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleet.errors import Conflict, Invalid, LightdError, NotFound, Unavailable
+from fleet.models import SMALLEST_VOLUME_MB
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
 from storage.staging import sweep_staging
@@ -28,7 +29,6 @@ from storage.volumes.meta import (
     write_meta,
 )
 
-SMALLEST_MB = 16
 _log = logging.getLogger(__name__)
 
 
@@ -45,8 +45,10 @@ class Volumes:
         After `until` (unix seconds) it is not begun any more, and raises Unavailable: who asked for it may be dead, and
         what was left of it removed.
         """
-        if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
-            raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
+        if not SMALLEST_VOLUME_MB <= size_mb <= self._settings.volume_max_mb:
+            raise Invalid(
+                f"A volume's size must be between {SMALLEST_VOLUME_MB} and {self._settings.volume_max_mb} MB."
+            )
         with self._alone(volume_id):
             meta = read_meta(self._settings, volume_id)
             if meta is not None and meta.ready:
@@ -123,8 +125,10 @@ class Volumes:
 
     def resize(self, volume_id: str, size_mb: int) -> Usage:
         """Change a volume's size; raises Conflict when its content does not fit or it is in use and would shrink."""
-        if not SMALLEST_MB <= size_mb <= self._settings.volume_max_mb:
-            raise Invalid(f"A volume's size must be between {SMALLEST_MB} and {self._settings.volume_max_mb} MB.")
+        if not SMALLEST_VOLUME_MB <= size_mb <= self._settings.volume_max_mb:
+            raise Invalid(
+                f"A volume's size must be between {SMALLEST_VOLUME_MB} and {self._settings.volume_max_mb} MB."
+            )
         with self._alone(volume_id):
             meta = self._settled(self.get(volume_id))
             driver = self._driver(meta)

@@ -104,7 +104,7 @@ def test_no_path_field_takes_a_traversal(server_for_escapes: FilesProcess, text:
         ("/copy", {"source": "real", "destination": text}),
     ):
         refused = server_for_escapes.call("POST", BASE + route, body)
-        assert (refused.status, refused.json) == (400, TRAVERSAL)
+        assert (refused.status, refused.json | TRAVERSAL) == (400, refused.json)
     if isinstance(text, str) and text not in EMPTY:
         spelled = quote(text, errors="surrogatepass")
         refused = server_for_escapes.call("GET", f"{BASE}/files?path={spelled}")

@@ -42,6 +42,7 @@ class Heartbeat:
         node = Node(
             id=self._settings.node,
             files_address=self._settings.files_address,
+            files_public_url=self._settings.files_public_url,
             last_seen=time.time(),
             cpus=host.cpus,
             memory_bytes=host.memory_bytes,

@@ -118,6 +118,16 @@ def test_a_cut_direct_upload_leaves_the_old_file(files: Files) -> None:
     assert os.listdir(files.folder) == ["a"] and (files.folder / "a").read_text() == "old"
 
 
+def test_a_part_of_a_file_is_not_taken_for_all_of_it(files: Files) -> None:
+    (files.folder / "a").write_text("old")
+    part = {"Content-Range": "bytes 100-102/103"}
+    direct_one = requests.put(direct(files, "upload", path="a"), data=b"new", headers=part, timeout=SECONDS)
+    through_api = files.api.put(f"{files.url}/upload?path=a", data=b"new", headers=part)
+    assert (direct_one.status_code, direct_one.json()["code"]) == (400, "partial_upload")
+    assert (through_api.status_code, through_api.json["code"]) == (400, "partial_upload")
+    assert (files.folder / "a").read_text() == "old"
+
+
 def test_what_follows_an_upload_on_its_connection_is_the_next_call(files: Files) -> None:
     parts = urlsplit(direct(files, "upload", path="a"))
     put = f"PUT {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -140,6 +150,20 @@ def test_no_character_of_a_link_can_be_changed(files: Files, content: bytes) -> 
         assert session.put(url, data=b"x", timeout=SECONDS).status_code == 403
         assert session.get(direct(files, "upload", path="world.dat"), timeout=SECONDS).status_code == 403
     assert (files.folder / "world.dat").read_bytes() == content
+
+
+def test_pages_of_other_origins_use_direct_links_and_read_why_one_is_refused(files: Files, content: bytes) -> None:
+    url, page = direct(files, "upload", path="a"), {"Origin": "https://panel.example.com"}
+    question = {**page, "Access-Control-Request-Method": "PUT"}
+    for answer in (
+        requests.options(url, headers=question, timeout=SECONDS),
+        requests.put(url, data=b"x", headers=page, timeout=SECONDS),
+        requests.get(direct(files, "download", path="world.dat"), headers=page, timeout=SECONDS),
+    ):
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "*")
+    refused = requests.get(url, headers={**page, "X-Request-ID": "mine"}, timeout=SECONDS)
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (403, "*")
+    assert refused.json()["request_id"] == "mine"
 
 
 def test_a_direct_link_ends_with_its_time(
