@@ -8,7 +8,8 @@ import uuid
 
 CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 NODE_NAME = CONTAINER_ID
-VOLUME_PREFIX = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}")
+VOLUME_PREFIX = re.compile(r"[0-9a-f]{8}([0-9a-f]{0,24}|[0-9a-f-]{0,28})")
+_DASHES_BEFORE = (8, 12, 16, 20)
 
 
 def new_volume_id() -> str:
@@ -27,6 +28,10 @@ def is_container_id(text: str) -> bool:
 
 
 def volume_prefix(text: str) -> str | None:
-    """The normal form of a volume id or of its first 8 or more digits; None when `text` cannot be one."""
+    """The normal form of a volume id or of its first 8 or more digits, with or without dashes; None when it is none."""
     lowered = text.lower()
-    return lowered if VOLUME_PREFIX.fullmatch(lowered) else None
+    if not VOLUME_PREFIX.fullmatch(lowered):
+        return None
+    if "-" in lowered:
+        return lowered
+    return "".join(f"-{digit}" if place in _DASHES_BEFORE else digit for place, digit in enumerate(lowered))

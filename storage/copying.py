@@ -27,7 +27,7 @@ def copy(root: Root, source: bytes, destination: bytes) -> None:
     Permissions and times are kept, FIFOs and sockets left out. Raises NotFound, AlreadyExists, QuotaExceeded,
     PathTraversal, and Invalid for a folder copied into itself or nested too deep.
     """
-    if destination == source or destination.startswith(source + b"/"):
+    if destination.startswith(source + b"/"):
         raise Invalid("A folder cannot be copied into itself.")
     check_leads_nowhere_else(root, source)
     check_free(root, destination)

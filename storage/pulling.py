@@ -106,7 +106,7 @@ def _split(url: str) -> tuple[SplitResult, str, int]:
 
 def _bad_url() -> Invalid:
     problem = "Must be an http or https URL without a password, percent-encoded."
-    return Invalid("The request is not valid.", fields={"url": [problem]})
+    return Invalid(f"Invalid input: url: {problem}", fields={"url": [problem]})
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def change_mode(root: Root, path: bytes, mode: str) -> None:
     Raises Invalid for anything else in `mode`, which rules out setuid, NotFound, PathTraversal.
     """
     if not _MODE.fullmatch(mode):
-        raise Invalid("The request is not valid.", fields={"mode": ["Must be three octal digits, such as 644."]})
+        problem = "Must be three octal digits, such as 644."
+        raise Invalid(f"Invalid input: mode: {problem}", fields={"mode": [problem]})
     with described(path), opened(root.fd, path, os.O_PATH) as handle:
         if stat.S_ISLNK(os.fstat(handle).st_mode):
             raise NotFound(f"No such file or folder: {shown(path)}")

@@ -59,7 +59,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _bad_pattern(problem: str) -> Invalid:
-    return Invalid("The request is not valid.", fields={"pattern": [problem]})
+    return Invalid(f"Invalid input: pattern: {problem}", fields={"pattern": [problem]})
 
 
 def _hit(prefix: bytes, found: Found) -> Hit:

@@ -229,7 +229,7 @@ class FileList(Schema):
 class Quota(Schema):
     """How full a volume is."""
 
-    size_mb = fields.Float()
+    size_mb = fields.Integer()
     used_mb = fields.Float()
     available_mb = fields.Float()
     percentage_used = fields.Float()

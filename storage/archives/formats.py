@@ -34,7 +34,8 @@ def format_named(name: str) -> ArchiveFormat:
         return ArchiveFormat(name)
     except ValueError as error:
         known = ", ".join(ArchiveFormat)
-        raise Invalid("The request is not valid.", fields={"format": [f"Must be one of: {known}."]}) from error
+        problem = f"Must be one of: {known}."
+        raise Invalid(f"Invalid input: format: {problem}", fields={"format": [problem]}) from error
 
 
 def format_of(fd: int) -> ArchiveFormat:

@@ -108,4 +108,4 @@ def query_number(name: str, default: int, *, largest: int) -> int:
 
 
 def _wrong(name: str, problem: str) -> Invalid:
-    return Invalid("The request is not valid.", fields={name: [problem]})
+    return Invalid(f"Invalid input: {name}: {problem}", fields={name: [problem]})

@@ -300,9 +300,10 @@ def test_a_copied_folder_keeps_modes_times_links_and_holes(root: Root, folder: P
 def test_a_copy_onto_something_or_into_itself_is_refused(root: Root) -> None:
     write_file(root, b"a/x", b"1")
     write_file(root, b"b", b"2")
-    with pytest.raises(AlreadyExists):
-        copy(root, b"a", b"b")
-    for destination in (b"a", b"a/c", b"a/x/y"):
+    for destination in (b"b", b"a"):
+        with pytest.raises(AlreadyExists):
+            copy(root, b"a", destination)
+    for destination in (b"a/c", b"a/x/y"):
         with pytest.raises(Invalid):
             copy(root, b"a", destination)
     with pytest.raises(NotFound):
