@@ -28,8 +28,7 @@ standard's CORS protocol)."""
 class Link:
     """What a link allows: `action` is `download` or `upload`; `expires_at` is in Unix seconds.
 
-    `issuer` is the id of the token that made it and must not be revoked; empty for one that nothing revokes: the
-    master token, and those that are gone once they were used.
+    `issuer` is the id of the token that made it and must not be revoked; empty for the master token.
     """
 
     node: str

@@ -87,7 +87,7 @@ def signed_link(volume: Volume, node: Node, path: str, action: str, ttl_seconds:
     token = caller().token
     if token is not None:
         expires_at = min(expires_at, token.expires_at)
-        issuer = "" if token.remove_on_use else token.id
+        issuer = token.id
     link = Link(node.id, volume.volume_id, path, action, expires_at, issuer)
     base = node.links_url or asked_address(request, services().settings.trusted_proxies)
     return f"{base.rstrip('/')}/links/{sign_link(services().settings.signing_key(), link)}", expires_at

@@ -33,6 +33,11 @@ class Principal:
         return self.token is None
 
     @property
+    def has_expired(self) -> bool:
+        """Whether the time of an issued token is over."""
+        return self.token is not None and self.token.expires_at <= time.time()
+
+    @property
     def name(self) -> str:
         """What histories call the caller: `master`, or the id of the issued token."""
         return self.token.id if self.token else "master"
@@ -71,7 +76,7 @@ class TokenRepository:
 
     def is_master(self, secret: str) -> bool:
         """Whether `secret` is the master token now."""
-        return hmac.compare_digest(self._redis.get(key("master")) or "", digest_of(secret))
+        return _equal(self._redis.get(key("master")), digest_of(secret))
 
     def has_master(self) -> bool:
         """Whether a master token was ever set in this store."""
@@ -80,7 +85,7 @@ class TokenRepository:
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is; None for nobody's. A single-use token is consumed: of two calls one wins."""
         digest = digest_of(secret)
-        if hmac.compare_digest(self._redis.get(key("master")) or "", digest):
+        if _equal(self._redis.get(key("master")), digest):
             return Principal(None, digest)
         return self.authenticate_issued(secret)
 
@@ -91,7 +96,7 @@ class TokenRepository:
         if not fields or int(fields["expires_at"]) <= time.time():
             return None
         token = _from_fields(fields)
-        if token.remove_on_use and not self._drop(token.id, digest):
+        if token.remove_on_use and not self._use_up(token.id, digest):
             return None
         return Principal(token, digest)
 
@@ -104,13 +109,12 @@ class TokenRepository:
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(key("master"))
             for principal in principals:
-                pipe.exists(key("token", principal.digest))
+                pipe.exists(key("token_digest", principal.token.id if principal.token else ""))
             master, *kept = pipe.execute()
-        now = time.time()
         return {
             principal.digest
             for principal, found in zip(principals, kept, strict=True)
-            if _may_go_on(principal, master or "", bool(found), now)
+            if (found and not principal.has_expired) or (principal.is_master and _equal(master, principal.digest))
         }
 
     def issue(
@@ -136,7 +140,7 @@ class TokenRepository:
         return secret, token
 
     def is_issued(self, token_id: str) -> bool:
-        """Whether an issued token is neither revoked nor expired; one for a single use is gone once it was used."""
+        """Whether an issued token is neither revoked nor expired; also one for a single use that was used."""
         return bool(self._redis.exists(key("token_digest", token_id)))
 
     def every(self) -> list[Token]:
@@ -150,15 +154,21 @@ class TokenRepository:
             return [_from_fields(fields) for fields in pipe.execute() if fields]
 
     def revoke(self, token_id: str) -> None:
-        """End a token at once. Raises NotFound."""
+        """End a token at once, also one for a single use whose socket lives on. Raises NotFound."""
         digest = self._redis.get(key("token_digest", token_id))
-        if digest is None or not self._drop(token_id, digest):
-            raise NotFound("Token not found", code="token_not_found")
+        if digest is None:
+            raise _not_found()
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(key("token_digest", token_id))
+            pipe.delete(key("token", digest))
+            pipe.zrem(key("tokens"), token_id)
+            if not pipe.execute()[0]:
+                raise _not_found()
 
-    def _drop(self, token_id: str, digest: str) -> bool:
+    def _use_up(self, token_id: str, digest: str) -> bool:
+        """Let nobody in with a token any more; whether it was this call that did. Its id is kept for `revoke`."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(key("token", digest))
-            pipe.delete(key("token_digest", token_id))
             pipe.zrem(key("tokens"), token_id)
             return bool(pipe.execute()[0])
 
@@ -168,12 +178,12 @@ def new_master_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def _may_go_on(principal: Principal, master: str, is_kept: bool, now: float) -> bool:
-    """A single-use token is gone from the store once used, but its socket lives until it expires."""
-    token = principal.token
-    if token is None:
-        return hmac.compare_digest(master, principal.digest)
-    return token.expires_at > now and (token.remove_on_use or is_kept)
+def _equal(kept: str | None, digest: str) -> bool:
+    return hmac.compare_digest(kept or "", digest)
+
+
+def _not_found() -> NotFound:
+    return NotFound("Token not found", code="token_not_found")
 
 
 def digest_of(secret: str) -> str:

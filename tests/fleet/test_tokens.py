@@ -54,6 +54,17 @@ def test_a_revoked_token_is_dead_for_calls_and_for_sockets(tokens: TokenReposito
         tokens.revoke(token.id)
 
 
+def test_a_single_use_token_can_be_revoked_once_it_was_used(tokens: TokenRepository) -> None:
+    secret, token = tokens.issue(60, remove_on_use=True)
+    caller = tokens.authenticate(secret)
+    assert caller is not None
+    assert tokens.is_live(caller)
+    tokens.revoke(token.id)
+    assert not tokens.is_live(caller)
+    with pytest.raises(NotFound):
+        tokens.revoke(token.id)
+
+
 def test_the_store_never_holds_a_secret(tokens: TokenRepository, store: Client) -> None:
     master = new_master_secret()
     tokens.set_master(master)

@@ -187,7 +187,9 @@ def test_a_link_ends_when_the_token_that_made_it_is_revoked(files: Files, api: A
     assert api.delete(f"/auth/tokens/{issued['id']}").status_code == 204
     for refused in (client.get(calls[0]), client.put(urlsplit(uploading).path, data=b"new")):
         assert (refused.status_code, refused.json["code"]) == (403, "link_revoked")
-    assert client.get(calls[1]).text == "old", "a token for a single use is gone, not revoked"
+    assert client.get(calls[1]).text == "old", "a token for a single use is used up, not revoked"
+    assert api.delete(f"/auth/tokens/{once['id']}").status_code == 204
+    assert client.get(calls[1]).json["code"] == "link_revoked"
 
 
 def test_a_link_downloads_a_folder_in_the_format_asked_for(files: Files, content: bytes, application: Flask) -> None:
