@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 
 _ROUND_SECONDS = 2.0
 _PRINCIPALS_AT_ONCE = 500
+_ENDED = "the token has ended"
+_ENDED = "the token has ended"
 
 
 class Sweeper:
@@ -61,6 +63,10 @@ class Sweeper:
         now = time.monotonic()
         for client in self._registry:
             client.keep_alive(now)
+            if client.principal is not None and client.principal.has_expired:
+                client.close(UNAUTHENTICATED, _ENDED)
+            if client.principal is not None and client.principal.has_expired:
+                client.close(UNAUTHENTICATED, _ENDED)
         if self._silent_seconds() > self._longest_silence_seconds:
             for client in self._registry:
                 client.close(STORE_GONE, "the store cannot be reached")
@@ -68,7 +74,7 @@ class Sweeper:
         live = self._live_digests()
         for client in self._registry:
             if client.principal is not None and client.principal.digest not in live:
-                client.close(UNAUTHENTICATED, "the token has ended")
+                client.close(UNAUTHENTICATED, _ENDED)
 
     def _live_digests(self) -> set[str]:
         """Of everyone connected when it was asked, and of everyone who came meanwhile."""

@@ -153,8 +153,9 @@ def test_a_message_that_is_none_of_ours_harms_nobody(api: Api, name: str) -> Non
         socket.wait_for_console("still here")
 
 
-def test_a_revoked_token_closes_its_sockets_within_five_seconds(api: Api, name: str) -> None:
-    secret, token = api.tokens.issue(600)
+@pytest.mark.parametrize("remove_on_use", [False, True])
+def test_a_revoked_token_closes_its_sockets_within_five_seconds(api: Api, name: str, remove_on_use: bool) -> None:
+    secret, token = api.tokens.issue(600, remove_on_use=remove_on_use)
     other_secret, _ = api.tokens.issue(600)
     with api.socket(name, token=secret) as revoked, api.socket(name, token=other_secret) as other:
         revoked.wait_for(lambda _: True)
@@ -170,6 +171,15 @@ def test_an_expired_token_closes_its_sockets_within_five_seconds(api: Api, name:
     with api.socket(name, token=secret) as expired, api.socket(name, token=single_use) as consumed:
         assert expired.wait_closed(7) == 4401
         assert consumed.wait_closed(7) == 4401
+
+
+def test_an_expired_token_closes_its_sockets_also_while_the_store_is_silent(own_api: Api) -> None:
+    secret, _ = own_api.tokens.issue(3)
+    with own_api.socket("c", token=secret) as expired:
+        expired.wait_for(lambda _: True)
+        assert own_api.record.process is not None
+        own_api.record.process.send_signal(signal.SIGSTOP)
+        assert expired.wait_closed(20) == 4401
 
 
 def test_a_new_master_token_closes_the_sockets_of_the_old_one(own_api: Api) -> None:
