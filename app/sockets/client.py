@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import gevent
 
 from app.sockets.frames import PING, close_frame, text_frame
-from app.sockets.outbox import Outbox
+from app.sockets.outbox import Gone, Outbox
 from fleet import messages
 from fleet.repositories.tokens import Principal
 
@@ -57,6 +58,12 @@ class Client:
     def tell(self, message: str) -> None:
         """Send one message, a JSON text."""
         self.outbox.put(text_frame(message))
+
+    def answer(self, message: str) -> None:
+        """Send what the client asked for, once it has read most of what came before; may be large."""
+        with suppress(Gone):
+            self.outbox.wait_room()
+            self.tell(message)
 
     def error(self, sentence: str) -> None:
         """Say what went wrong."""

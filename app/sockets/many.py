@@ -65,13 +65,12 @@ class ManyContainers:
         name = request.get("server")
         if not isinstance(name, str) or not is_container_id(name):
             raise Invalid(f'{request["event"]} needs a "server" here: the id of a container.')
-        tell = partial(self._tell, name)
-        step = partial(handle, self._live.services, self._principal, name, tell, request)
+        step = partial(handle, self._live.services, self._principal, name, partial(self._answer, name), request)
         try:
             require_reach(self._principal, name)
             self._errands.do(name, request, partial(self._telling, name, step))
         except LightdError as error:
-            tell(messages.error(error.message))
+            self._tell(name, messages.error(error.message))
 
     def _telling(self, name: str, step: Callable[[], None]) -> None:
         """Do a step; what is wrong with it is told as this container's."""
@@ -82,6 +81,9 @@ class ManyContainers:
 
     def _tell(self, name: str, message: str) -> None:
         self._client.tell(messages.with_server(message, name))
+
+    def _answer(self, name: str, message: str) -> None:
+        self._client.answer(messages.with_server(message, name))
 
     def _subscribe(self, request: Request) -> None:
         wanted = wanted_subscription(request)

@@ -27,7 +27,7 @@ class OneContainer:
 
     def handle(self, request: Request) -> None:
         """Do what a request asks; raises LightdError or RedisError."""
-        step = partial(handle, self._live.services, self._principal, self._container_id, self._client.tell, request)
+        step = partial(handle, self._live.services, self._principal, self._container_id, self._client.answer, request)
         self._errands.do(self._container_id, request, step)
 
     def end(self) -> None:

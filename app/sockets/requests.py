@@ -16,8 +16,8 @@ from fleet.lifecycle import Action
 from fleet.repositories.tokens import Principal
 
 Request = dict[str, Any]
-Tell = Callable[[str], None]
-Handler = Callable[[Services, str, Tell, Request], None]
+Answer = Callable[[str], None]
+Handler = Callable[[Services, str, Answer, Request], None]
 
 _POWER = (Action.START, Action.STOP, Action.RESTART, Action.KILL)
 _DEFAULT_LINES = 200
@@ -37,41 +37,43 @@ def parse(message: str | bytes) -> Request:
     return request
 
 
-def handle(services: Services, principal: Principal, container_id: str, tell: Tell, request: Request) -> None:
-    """Do what a request asks of a container, and `tell` the answer; raises LightdError or RedisError."""
+def handle(services: Services, principal: Principal, container_id: str, answer: Answer, request: Request) -> None:
+    """Do what a request asks of a container, and `answer` it; raises LightdError or RedisError."""
     handler = EVENTS.get(request["event"])
     if handler is None:
         raise Invalid(f"Unknown event {request['event'][:40]!r}; known are {', '.join(EVENTS)}.")
     require_event(principal, request["event"])
-    handler(services, container_id, tell, request)
+    handler(services, container_id, answer, request)
 
 
-def _send_command(services: Services, container_id: str, _tell: Tell, request: Request) -> None:
+def _send_command(services: Services, container_id: str, _answer: Answer, request: Request) -> None:
     command = request.get("command")
     if not isinstance(command, str):
         raise Invalid('send_command needs a text "command".')
     send_command(services, container_id, command)
 
 
-def _power(services: Services, container_id: str, _tell: Tell, request: Request) -> None:
+def _power(services: Services, container_id: str, _answer: Answer, request: Request) -> None:
     if request.get("action") not in _POWER:
         raise Invalid(f'power needs an "action": {", ".join(_POWER)}.')
     request_action(services, container_id, Action(request["action"]))
 
 
-def _request_logs(services: Services, container_id: str, tell: Tell, request: Request) -> None:
+def _request_logs(services: Services, container_id: str, answer: Answer, request: Request) -> None:
     lines = request.get("lines", _DEFAULT_LINES)
     if type(lines) is not int or not 1 <= lines <= _MOST_LINES:
         raise Invalid(f'"lines" must be a number from 1 to {_MOST_LINES}.')
     text = services.console.tail(container_id, lines)
-    tell(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
+    answer(messages.logs(_last_lines(text, services.settings.socket_backlog_bytes // 4)))
 
 
-def _last_lines(text: str, most_characters: int) -> str:
-    """The end of `text` from a line's beginning on, so that it fits into what may wait for a client."""
-    if len(text) <= most_characters:
-        return text
-    return text[-most_characters:].partition("\n")[2]
+def _last_lines(text: str, most_bytes: int) -> str:
+    """As many of the last lines as fit, written as JSON, into what may wait for a client."""
+    lines, left_bytes = [f"{line}\n" for line in text.split("\n")[:-1]], most_bytes
+    first = len(lines)
+    while first and (left_bytes := left_bytes - len(json.dumps(lines[first - 1]))) >= 0:
+        first -= 1
+    return "".join(lines[first:])
 
 
 EVENTS: dict[str, Handler] = {"send_command": _send_command, "power": _power, "request_logs": _request_logs}

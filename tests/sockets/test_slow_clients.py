@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.sockets.conftest import Api
 from tests.sockets.raw_socket import RawSocket
 from tests.support.deadline import eventually
@@ -52,6 +54,29 @@ def test_large_frames_reach_a_slow_reader_whole(api: Api, name: str) -> None:
             opcode, payload = next(frames)
             assert opcode == 1
             assert json.loads(payload)["data"] == f"{number} " + chr(ord("a") + number) * size + "\n"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_whoever_asks_for_many_logs_at_once_gets_all_of_them(api: Api, name: str, many: bool) -> None:
+    api.create(name)
+    lines = [f"{number} " + "漢字" * 40 for number in range(3000)]
+    for first in range(0, len(lines), 100):
+        api.print(name, *lines[first : first + 100])
+    with RawSocket(api.many_url() if many else api.url(name), receive_buffer_bytes=SMALL_BUFFER) as slow:
+        asked = {"event": "request_logs", "lines": 5000, "server": name}
+        for _ in range(8):
+            slow.send_frame(0x81, json.dumps(asked).encode())
+        got: list[str] = []
+        for opcode, payload in slow.frames():
+            assert opcode == 1
+            message = json.loads(payload)
+            if message["event"] == "logs":
+                got.append(message["data"])
+                if len(got) == 8:
+                    break
+        assert len(set(got)) == 1
+        assert "".join(f"{line}\n" for line in lines).endswith(got[0])
+        assert got[0].count("\n") > 1000
 
 
 def test_a_replay_larger_than_the_backlog_waits_for_its_reader(api: Api, name: str) -> None:
