@@ -34,7 +34,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | beat | string | a queue of a node was consumed just now, 20 s | the no-op task |
 | master | string | SHA-256 of the master token | command line |
 | token | hash | one issued token, found by the SHA-256 of its secret, until its expiry | token repository |
-| token_digest | string | token id to SHA-256 of its secret, until its expiry, also once it was used | token repository |
+| token_digest | string | token id to SHA-256 of its secret, until its expiry, also once used | token repository |
 | tokens | zset | ids of issued tokens by expiry | token repository |
 | sockets | hash | an API process's open WebSockets: `all`, `container:<id>`, `token:<digest>`; 10 s | count_socket |
 | socket_processes | set | API processes that have open WebSockets | count_socket |

@@ -16,7 +16,7 @@ from app.sockets.outbox import Gone
 from app.sockets.permissions import OUT
 from app.sockets.sources import feed_place
 from app.sockets.state import not_found_message, state_message
-from app.sockets.watch import NewestOfMany, NewestOnly, OneOfMany, Subscription, Watch
+from app.sockets.watch import NewestOfMany, NewestOnly, OneOfMany, Subscription, Watch, deleted_notice
 from fleet.repositories.tokens import Principal
 
 _log = structlog.get_logger()
@@ -88,19 +88,30 @@ class Following:
             self._client.close(INTERNAL_ERROR, "internal error")
 
     def _follow(self) -> None:
-        if not self._begun:
-            self._feed.wait_live()
-            if self._console is not None:
-                self._console.wait_live(_CONSOLE_SECONDS)
-            self._begun = self._begin()
-        for hub, watch, subscription in self._begun:
+        self._feed.wait_live()
+        if self._console is not None:
+            self._console.wait_live(_CONSOLE_SECONDS)
+        self._follow_feed()
+        for hub, watch, subscription in self._begun[1:]:
             hub.follow(watch, subscription)
+
+    def _follow_feed(self) -> None:
+        """Begin; and again when the container was deleted before this watcher was among those who are told of it."""
+        while True:
+            lives = self._feed.lives
+            self._begun = self._begin()
+            hub, feed, subscription = self._begun[0]
+            hub.follow(feed, subscription)
+            if feed.lives == lives:
+                return
+            feed.subscriptions.discard(subscription)
+            subscription.say(deleted_notice())
 
     def _begin(self) -> list[tuple[Hub, Watch, Subscription]]:
         """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated.
 
         Whatever is printed after that state was told reaches the client, since its console begins there too. What it
-        must know first comes first.
+        must know first comes first; the feed is the first of all.
         """
         live, console = self._live, self._console
         container, entry_id = live.services.containers.snapshot(self._container_id)

@@ -13,6 +13,11 @@ from app.sockets.sources import Source
 from fleet import messages
 
 
+def deleted_notice() -> Notice:
+    """For watchers of a container that is no more."""
+    return Notice(START, messages.daemon("Container deleted"))
+
+
 class Subscription:
     """One watcher of one stream, and the place up to which it was told; None for one who wants only what is new."""
 
@@ -87,6 +92,7 @@ class Watch:
 
     While it is `live`, what is published is passed on at once. While it is not (just subscribed, or something is
     missing), the stream is read from `place` on, and what is published only says how far there is to read.
+    `lives` counts the containers of this name that have ended meanwhile.
     Nothing here waits, so no two greenlets ever see a half-made change.
     """
 
@@ -99,6 +105,7 @@ class Watch:
         self.subscriptions: set[Subscription] = set()
         self.users = 0
         self.turn = 0
+        self.lives = 0
         self._source = source
         self._on_gap = on_gap
         self._live = Event()
@@ -153,13 +160,14 @@ class Watch:
 
     def removed(self) -> None:
         """The container was deleted."""
-        notice = Notice(START, messages.daemon("Container deleted"))
+        notice = deleted_notice()
         for subscription in self.subscriptions:
             subscription.say(notice)
         self.restart()
 
     def restart(self) -> None:
         """The stream begins anew: forget how far it was read."""
+        self.lives += 1
         self.place = self.goal = START
         for subscription in self.subscriptions:
             subscription.place = START

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -187,3 +188,24 @@ def test_a_deleted_container_is_told_and_a_new_one_of_its_name_is_followed(api: 
         api.print(name, "new life")
         socket.wait_for_console("new life")
         assert daemon_messages(socket) == ["Container deleted"]
+
+
+def test_whoever_connects_while_a_container_is_deleted_is_told_that_it_is_gone(api: Api, name: str) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for number in range(20):
+            container = api.create(f"{name}-{number}", State.READY)
+            api.print(container.internal_id, "hello")
+            job = new_job("delete", NODE, "quick", internal_id=container.internal_id)
+            api.containers.begin(container, Action.DELETE, job, deleting=True)
+            claimed = api.claim(job.job_id)
+            connecting = [pool.submit(api.socket, container.internal_id, since=0) for _ in range(3 * _AT_ONCE)]
+            connecting[0].result()
+            api.console.forget(container.internal_id, None)
+            api.containers.remove(container.internal_id, claimed)
+            for done in connecting:
+                with done.result() as socket:
+                    socket.wait_for(lambda event: str(event["data"]).startswith(_GONE))
+
+
+_AT_ONCE = 8
+_GONE = ("Container deleted", "Container not found")
