@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from docker.models.images import Image
@@ -71,7 +72,8 @@ def test_a_message_above_the_limit_closes_its_own_connection(
 ) -> None:
     with stack.socket(reader) as events:
         events.wait_for_state("running")
-        events.send("x" * size)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be closed before all of it is sent
+            events.send("x" * size)
         assert events.wait_closed(10) in (1009, None)
 
 
