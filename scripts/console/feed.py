@@ -34,16 +34,21 @@ class Feed:
     def __init__(
         self, url: str, token: str, container_id: str, since: int | None, show: Callable[[Event], None]
     ) -> None:
-        self._url = f"{url.replace('http', 'ws', 1).rstrip('/')}/ws/{quote(container_id, safe='')}"
+        self._address = url.rstrip("/")
+        self._url = f"{self._address.replace('http', 'ws', 1)}/ws/{quote(container_id, safe='')}"
         self._header = [f"Authorization: Bearer {token}"]
         self._since = since
         self._show = show
         self._closing = threading.Event()
+        self._was_connected = threading.Event()
         self._connection: websocket.WebSocket | None = None
 
     def run(self) -> None:
-        """Follow until `close`. Raises Failure when the token is not good, or when there is no API at first."""
-        pause_seconds, connected_before = _FIRST_PAUSE_SECONDS, False
+        """Follow until `close`. Raises Failure when the token is not good, or when there is no API at first.
+
+        What `show` raises ends it too.
+        """
+        pause_seconds = _FIRST_PAUSE_SECONDS
         while not self._closing.is_set():
             try:
                 connection = self._connect()
@@ -51,15 +56,19 @@ class Feed:
                 if error.status_code in (401, 403, 404):
                     raise Failure(_refusal(error.status_code)) from error
             except _BROKEN as error:
-                if not connected_before:
-                    raise Failure(f"No API answers at {self._url.partition('/ws/')[0]}; is it up?") from error
+                if not self._was_connected.is_set():
+                    raise Failure(f"No API answers at {self._address}; is it up?") from error
             else:
-                pause_seconds, connected_before = _FIRST_PAUSE_SECONDS, True
+                pause_seconds = _FIRST_PAUSE_SECONDS
                 self._read(connection)
             if not self._closing.is_set():
                 self._show({"event": "lost"})
             self._closing.wait(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+    def wait_connected(self) -> None:
+        """Wait until there was a connection for the first time."""
+        self._was_connected.wait()
 
     def send(self, event: Event) -> bool:
         """Send an event; False when there is no connection now: it is not sent later either."""
@@ -82,23 +91,20 @@ class Feed:
 
     def _connect(self) -> websocket.WebSocket:
         url = self._url if self._since is None else f"{self._url}?since={self._since}"
-        connection = websocket.create_connection(url, timeout=_CONNECT_SECONDS, header=self._header)
+        try:
+            connection = websocket.create_connection(url, timeout=_CONNECT_SECONDS, header=self._header)
+        except ValueError as error:
+            raise Failure(f"{self._address} is no address of an API, such as http://localhost:8070.") from error
         connection.settimeout(_SILENT_SECONDS)
         return connection
 
     def _read(self, connection: websocket.WebSocket) -> None:
         """Pass on what comes until the connection ends. Raises Failure when the token has ended."""
         self._connection = connection
+        self._was_connected.set()
         try:
-            while True:
-                opcode, data = connection.recv_data()
-                if opcode == websocket.ABNF.OPCODE_CLOSE:
-                    if int.from_bytes(data[:2], "big") == _TOKEN_ENDED:
-                        raise Failure("The token is good no longer.")
-                    return
-                self._take(json.loads(data))
-        except _BROKEN:
-            return
+            while (message := _next_message(connection)) is not None:
+                self._take(json.loads(message))
         finally:
             self._connection = None
             if connection.sock is not None:
@@ -107,6 +113,19 @@ class Feed:
     def _take(self, event: Event) -> None:
         self._since = event.get("seq", self._since)
         self._show(event)
+
+
+def _next_message(connection: websocket.WebSocket) -> bytes | None:
+    """What comes next; None when the connection has ended. Raises Failure when the token has ended."""
+    try:
+        opcode, data = connection.recv_data()
+    except _BROKEN:
+        return None
+    if opcode != websocket.ABNF.OPCODE_CLOSE:
+        return bytes(data)
+    if int.from_bytes(data[:2], "big") == _TOKEN_ENDED:
+        raise Failure("The token is good no longer.")
+    return None
 
 
 def _refusal(status: int) -> str:

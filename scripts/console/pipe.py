@@ -31,6 +31,7 @@ def _print(event: Event) -> None:
 
 
 def _send_lines(feed: Feed) -> None:
+    feed.wait_connected()
     for line in sys.stdin:
         if not feed.send({"event": "send_command", "command": line}):
             sys.stderr.write(f"* Not connected; not sent: {line}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _SEQUENCE = re.compile(
-    r"\x1b\[(?P<colour>[0-9;:]*)m"  # SGR: colours and weights
+    r"\x1b\[(?P<colour>[0-9;:]{0,40})m"  # SGR: colours and weights; nobody needs as many, and numbers stay short
     r"|\x1b\[[0-?]*[ -/]*[@-~]"  # other control sequences
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, clipboards, device strings
     r"|\x1b[ -/]*[0-~]?"  # the rest

@@ -23,6 +23,15 @@ def told(event: Event) -> str | None:
             return None
 
 
+def left_on_screen(text: str) -> str:
+    """Lines as a terminal shows them in the end: what carriage returns overwrite, as progress bars do, is gone.
+
+    A piece of a long line is a line of its own here, since the person's input stands below it.
+    """
+    lines = text.removesuffix("\n").split("\n")
+    return "".join(line.rstrip("\r").rpartition("\r")[2] + "\n" for line in lines)
+
+
 def usage(stats: Event) -> str:
     """One line about a `stats` event: `CPU 12.5 %, 300 of 512 MB, 42 processes, up 1:02:03`."""
     parts = [f"CPU {stats['cpu_usage']:.1f} %", _memory(stats)]

@@ -12,7 +12,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from scripts.console.feed import Event, Feed
-from scripts.console.telling import told, usage
+from scripts.console.telling import left_on_screen, told, usage
 from scripts.failure import Failure
 
 POWER_KEYS = {"f5": "start", "f6": "stop", "f7": "restart", "f8": "kill"}
@@ -76,7 +76,7 @@ class Terminal:
                 self._state = "not connected"
         text = told(event)
         if text:
-            print_formatted_text(ANSI(text), end="")
+            print_formatted_text(ANSI(left_on_screen(text)), end="")
         self._session.app.invalidate()
 
     def _facts(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.console.safe_text import safe_text
+from scripts.console.telling import left_on_screen
 from tests.support.deadline import eventually
 from tests.support.servers import Servers, servers
 from tests.support.stack import CHECKOUT, Stack
@@ -102,6 +103,25 @@ def test_lines_of_a_pipe_become_commands_and_output_goes_to_it(
     person.sees("got hello\n")
 
 
+def test_a_command_that_waits_in_the_pipe_is_sent_once_there_is_a_connection(
+    stack: Stack, servers: Servers, people: list[Person]
+) -> None:
+    container = servers.run(ECHO)
+    person = Person(stack, container, terminal=False)
+    people.append(person)
+    person.type("hello\n")
+    person.sees("got hello\n")
+    assert "not sent" not in person.seen
+
+
+def test_it_ends_when_nobody_reads_its_output_any_more(stack: Stack, servers: Servers) -> None:
+    container = servers.run("echo Ready; while sleep 0.1; do echo tick; done")
+    command = f"{CHECKOUT}/lightd console {container} </dev/null | head -n 2"
+    done = subprocess.run(["bash", "-c", command], env=stack.environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "Ready\ntick\n"
+    assert "Connection lost" not in done.stderr
+
+
 def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     stack: Stack, servers: Servers, people: list[Person]
 ) -> None:
@@ -133,6 +153,14 @@ def test_a_token_that_is_not_good_is_told(stack: Stack, servers: Servers, people
         person.sees("Error: The API does not know this token.")
 
 
+def test_an_address_that_is_none_is_told(people: list[Person], stack: Stack) -> None:
+    for address in ("ftp://localhost", "localhost:8070"):
+        person = Person(stack, "some", "--url", address, "--token", "lightd_any", terminal=False)
+        people.append(person)
+        assert person.process.wait(60) == 1
+        person.sees(f"Error: {address} is no address of an API")
+
+
 @pytest.mark.parametrize(
     ("printed", "shown"),
     [
@@ -146,7 +174,22 @@ def test_a_token_that_is_not_good_is_told(stack: Stack, servers: Servers, people
         ("\x9b2Jx\x00\x07\x7f", "2Jx"),
         ("\x1b[31", "31"),
         ("ends with \x1b", "ends with "),
+        (f"\x1b[{'1' * 5000}mtext", "text"),
     ],
 )
 def test_a_program_can_colour_the_terminal_but_not_take_it_over(printed: str, shown: str) -> None:
     assert safe_text(printed) == shown
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("one\ntwo\n", "one\ntwo\n"),
+        ("\r1%\r2%\r100%\nnext\n", "100%\nnext\n"),
+        ("50%\r100%\r\n", "100%\n"),
+        ("\n", "\n"),
+        ("a piece of a long line", "a piece of a long line\n"),
+    ],
+)
+def test_a_terminal_shows_what_is_left_of_each_line(printed: str, shown: str) -> None:
+    assert left_on_screen(printed) == shown
