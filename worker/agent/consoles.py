@@ -166,7 +166,7 @@ class Consoles:
         try:
             transfer = followed.transfer = followed.transfer or self._begin(followed)
             batch = transfer.collect(_READ_BYTES, ended=ended)
-        except (OSError, EngineUnavailable) as error:
+        except (OSError, ValueError, EngineUnavailable) as error:  # is no reason for other consoles to stand still
             if not ended:
                 log.error("a container's log cannot be read", container=followed.container_id, reason=str(error))
             self._drop(followed, although_written=True)
