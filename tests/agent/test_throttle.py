@@ -92,6 +92,18 @@ def test_what_was_printed_is_shown_or_counted(console: Console, log: LogWriter) 
     assert "lines were left out" in console.tail("c", 1)
 
 
+def test_a_long_line_that_is_cut_ends_where_it_is_cut(console: Console, log: LogWriter) -> None:
+    for _ in range(40):  # 32 KiB make a message, and five seconds' worth of lines are 500,000 bytes
+        log.write("x" * 16384, 1)
+    log.write("\n", 1)
+    log.write("left out\n", 2)
+    with closing(Transfer("c", "e", log.path, "", RATE)) as transfer:
+        _pass_on(console, transfer, ended=True)
+    shown = _shown(console)
+    assert "".join(output.data for output in shown) == "x" * 16 * 32768 + "\n"
+    assert [output.left_out for output in shown if output.left_out] == [2]
+
+
 def test_the_count_outlives_its_reader_at_any_point(console: Console, log: LogWriter) -> None:
     for number in range(3000):
         log.write(f"{number}\n", number)

@@ -18,7 +18,8 @@ class Transfer:
 
     Nothing is lost or doubled whatever happens in between: what was not settled is collected again, and the
     console takes only what follows the position it knows. What is printed faster than `lines_per_second` (0 is no
-    limit) is counted instead; while the number has not been told, `owes_notice` is set and `collect` should be called.
+    limit) is counted instead, the rest of a line as a line; while the number has not been told, `owes_notice` is set
+    and `collect` should be called.
     """
 
     def __init__(self, container_id: str, engine_id: str, path: Path, position: str, lines_per_second: int = 0) -> None:
@@ -72,6 +73,7 @@ class Transfer:
         self._log = LogFile(self._path, start)
         self._lines = Lines(start)
         self._lost = ""
+        self._shows_part = False
         self.owes_notice = self._is_throttled  # an earlier reader may have left something out
 
     def _tell_gap(self, before: str) -> None:
@@ -85,6 +87,9 @@ class Transfer:
             self._append(message.data, str(message.after), left_out=not self._throttle.admits(message.data))
 
     def _append(self, data: bytes, after: str, *, left_out: bool = False) -> None:
+        if left_out and self._shows_part:  # else the line that is shown next would go on where this one was cut
+            self._append(b"\n", self._position)
+        self._shows_part = not left_out and bool(data) and not data.endswith(b"\n")
         item = Append(self.container_id, self.engine_id, self._position, after, data, left_out, self._lost)
         self._unsettled.append(item)
         self._position, self._lost = after, ""
