@@ -1,7 +1,7 @@
 """What a container's control group has used, of either version of the kernel's interface.
 
 Version 1 has a hierarchy for each controller, version 2 one for all; a host may mount both, and then that one counts
-which has the memory controller. Memory counts as `docker stats` does: without file pages that nobody used lately.
+which has the processor's. Memory counts as `docker stats` does: without file pages that nobody used lately.
 Sources: the kernel's admin guide, `cgroup-v1/` and `cgroup-v2.rst`.
 """
 
@@ -53,16 +53,14 @@ class ControlGroupV1:
     """Version 1. `folders` are those of its controllers."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
-        traffic = {name: folders["blkio"] / name for name in _V1_TRAFFIC}
-        self._traffic = [name for name, path in traffic.items() if path.exists()]
         self._files = KernelFiles(
             {
                 "cpu": folders["cpuacct"] / "cpuacct.usage",
                 "memory": folders["memory"] / "memory.usage_in_bytes",
                 "memory.stat": folders["memory"] / "memory.stat",
                 "pids": folders["pids"] / "pids.current",
-                **{name: traffic[name] for name in self._traffic},
-            }
+            },
+            perhaps={name: folders["blkio"] / name for name in _V1_TRAFFIC},
         )
 
     def read(self) -> Usage:
@@ -85,7 +83,7 @@ class ControlGroupV1:
 
     def _read_traffic(self) -> tuple[int, int]:
         """Bytes read and written, by whoever counts them first; as the engine does."""
-        for name in self._traffic:
+        for name in _V1_TRAFFIC:
             counted = _v1_traffic(self._files.read(name))
             if any(counted):
                 return counted
@@ -93,11 +91,11 @@ class ControlGroupV1:
 
 
 class ControlGroupV2:
-    """Version 2: everything in one folder."""
+    """Version 2: everything in one folder. Of a controller that its host does not hand on, as some in LXC, all is 0."""
 
     def __init__(self, folder: Path) -> None:
-        names = ("cpu.stat", "memory.current", "memory.stat", "memory.max", "pids.current", "io.stat")
-        self._files = KernelFiles({name: folder / name for name in names})
+        names = ("memory.current", "memory.stat", "memory.max", "pids.current", "io.stat")
+        self._files = KernelFiles({"cpu.stat": folder / "cpu.stat"}, perhaps={name: folder / name for name in names})
 
     def read(self) -> Usage:
         """Its use now; raises OSError when it is gone."""
@@ -107,9 +105,9 @@ class ControlGroupV2:
         read_bytes, write_bytes = _v2_traffic(files.read("io.stat"))
         return Usage(
             cpu_ns=_number_after(files.read("cpu.stat"), b"usage_usec") * _NANOSECONDS_PER_MICROSECOND,
-            memory_bytes=_used(int(files.read("memory.current")), inactive_bytes),
-            memory_limit_bytes=_limit(0 if limit == b"max" else int(limit)),
-            pids=int(files.read("pids.current")),
+            memory_bytes=_used(int(files.read("memory.current") or 0), inactive_bytes),
+            memory_limit_bytes=_limit(0 if limit == b"max" else int(limit or 0)),
+            pids=int(files.read("pids.current") or 0),
             block_read_bytes=read_bytes,
             block_write_bytes=write_bytes,
         )
@@ -126,7 +124,7 @@ def control_group_of(pid: int, proc: Path = Path("/proc")) -> ControlGroup:
         controller: path for _, names, path in (line.split(":", 2) for line in lines) for controller in names.split(",")
     }
     mounts = _mounted((proc / "self" / "mountinfo").read_text())
-    if "memory" not in paths:
+    if "cpuacct" not in paths:
         return ControlGroupV2(_folder(mounts, "", paths.get("", "/")))
     return ControlGroupV1({name: _folder(mounts, name, paths.get(name, "/")) for name in _V1_CONTROLLERS})
 

@@ -133,6 +133,24 @@ def test_no_limit_means_the_machines_memory(v2: Host, limit: str) -> None:
     assert v2.usage().memory_limit_bytes == machine
 
 
+def test_what_a_host_does_not_count_is_nought_and_the_rest_is_read(v2: Host) -> None:
+    for name in V2_FILES.keys() - {"cpu.stat"}:
+        (v2.folder / f"cgroup/system.slice/docker-{ENGINE_ID}.scope/{name}").unlink()
+    usage = v2.usage()
+    assert usage.cpu_ns == V2_USAGE.cpu_ns
+    assert (usage.memory_bytes, usage.pids, usage.block_read_bytes, usage.block_write_bytes) == (0, 0, 0, 0)
+
+
+def test_a_host_of_version_1_that_does_not_count_memory_is_not_taken_for_version_2(v1: Host) -> None:
+    """The group of version 2 would be that of the whole host."""
+    lines = (v1.proc / str(PID) / "cgroup").read_text().splitlines(keepends=True)
+    v1.write(f"proc/{PID}/cgroup", "".join(line for line in lines if ":memory:" not in line))
+    v1.mount(*[line for line in (v1.proc / "self/mountinfo").read_text().splitlines()[1:] if "rw,memory" not in line])
+    v1.write("unified/cpu.stat", V2_FILES["cpu.stat"])
+    with pytest.raises(NotVisible, match="memory"):
+        v1.usage()
+
+
 def test_a_group_below_a_root_that_is_mounted_itself_is_found(v2: Host) -> None:
     """In a container with the host's groups mounted, paths may begin at another root."""
     slice_path = f"/system.slice/docker-{ENGINE_ID}.scope"
