@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import signal
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from tests.support.answers import accepted
+from tests.support.deadline import eventually
+from tests.support.event_socket import EventSocket
+from tests.support.ports import free_port
 from tests.support.servers import Servers
-from tests.support.stack import Stack
+from tests.support.stack import CHECKOUT, Stack
 from tests.support.watcher import all_got, give_up, twenty_watchers, wait_for_more
+from tests.support.way import Way
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -55,13 +67,43 @@ FAULTS = {
 def test_every_watcher_gets_every_line_once(
     stack: Stack, servers: Servers, engine: docker.DockerClient, fault: Callable[[Stack], None]
 ) -> None:
+    _get_every_line_once(stack, servers, engine, stack.socket, lambda: fault(stack))
+
+
+def test_every_watcher_gets_every_line_once_though_one_api_process_is_cut_off(
+    stack: Stack, servers: Servers, engine: docker.DockerClient
+) -> None:
+    """One of two: those who come back reach either. For ten seconds nothing gets from it to the stores or back."""
+    with _api_beside(stack) as (beside, ways):
+        turns = itertools.cycle([stack, beside])
+
+        def connect(container: str, *, since: int) -> EventSocket:
+            return next(turns).socket(container, since=since)
+
+        def cut_off() -> None:
+            for way in ways:
+                way.hold()
+            time.sleep(10)  # how long the outage lasts, not a wait for anything
+            for way in ways:
+                way.release()
+
+        _get_every_line_once(stack, servers, engine, connect, cut_off)
+
+
+def _get_every_line_once(
+    stack: Stack,
+    servers: Servers,
+    engine: docker.DockerClient,
+    connect: Callable[..., EventSocket],
+    fault: Callable[[], None],
+) -> None:
     volume = servers.volume()["volume_id"]
     container = servers.create(COUNTING, volume_id=volume, limits={"memory": 32 * 2**20, "cpu": 1.0})
-    watchers = twenty_watchers(lambda seq: stack.socket(container, since=seq))
+    watchers = twenty_watchers(lambda seq: connect(container, since=seq))
     try:
         servers.act(container, "start")
         wait_for_more(watchers, CHARACTERS_BEFORE_AND_AFTER)
-        fault(stack)
+        fault()
         wait_for_more(watchers, CHARACTERS_BEFORE_AND_AFTER)
         accepted(stack.api("POST", f"/volumes/{volume}/files", json={"path": "enough", "content": ""}))
         stack.wait_for_state(container, "ready", 30)
@@ -70,3 +112,33 @@ def test_every_watcher_gets_every_line_once(
         all_got(watchers, printed)
     finally:
         give_up(watchers)
+
+
+@contextmanager
+def _api_beside(stack: Stack) -> Iterator[tuple[Stack, list[Way]]]:
+    """Another API process of the same Lightd, and its ways to the stores."""
+    beside = copy.copy(stack)
+    beside.address = f"127.0.0.1:{free_port()}"
+    beside.base_url = f"http://{beside.address}"
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="lightd-ways-")))
+        names = ("store", "stream")
+        ways = [ends.enter_context(Way(str(stack.data / f"run/{name}.sock"), folder / name)) for name in names]
+        environment = {
+            **stack.environment,
+            "LIGHTD_BIND": beside.address,
+            "LIGHTD_REDIS_URL": ways[0].address,
+            "LIGHTD_STREAM_URL": ways[1].address,
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", "app/gunicorn_settings.py", "wsgi:app"]
+        process = ends.enter_context(subprocess.Popen(command, env=environment, cwd=CHECKOUT))
+        ends.callback(process.terminate)
+        eventually(lambda: _answers(beside), within_seconds=30, what="an answer of the other API process")
+        yield beside, ways
+
+
+def _answers(stack: Stack) -> bool:
+    try:
+        return stack.api("GET", "/containers").ok
+    except requests.RequestException:
+        return False

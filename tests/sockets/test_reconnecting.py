@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from fleet.console import Append
+from fleet.console import Append, Console
 from tests.sockets.conftest import Api, running_api
 from tests.sockets.test_faults import outage
+from tests.support.event_socket import EventSocket
 from tests.support.watcher import all_got, twenty_watchers
 from tests.support.way import Way
 
@@ -27,6 +29,8 @@ class FastPrinter(threading.Thread):
     def __init__(self, api: Api) -> None:
         super().__init__()
         self.count = 0
+        self.printed: dict[int, str] = {}
+        """What was printed, by its seq; not what was stored although its answer got lost."""
         self._api = api
         self.ended = threading.Event()
 
@@ -37,7 +41,8 @@ class FastPrinter(threading.Thread):
             lines = "".join(f"{number}\n" for number in range(self.count, upto))
             before = str(self.count) if self.count else ""
             try:
-                self._api.console.append([Append("c", "printer", before, str(upto), lines.encode())])
+                seq, _ = self._api.console.append([Append("c", "printer", before, str(upto), lines.encode())])[0]
+                self.printed[seq or 0] = lines
             except redis.RedisError:
                 upto = int(self._position_after_outage() or self.count)
             self.count = upto
@@ -78,6 +83,56 @@ def test_watchers_get_every_line_once_though_their_api_is_cut_off_from_its_store
                 way.release()
 
         _get_every_line_once(api, cut)
+
+
+@pytest.mark.long
+def test_what_an_outage_longer_than_history_swallowed_is_named_exactly(folder: Path) -> None:
+    """History holds about three seconds of output; for ten the API hears nothing from its stores."""
+    ways = [Way(str(folder / f"{name}.sock"), folder / f"way-to-{name}.sock") for name in ("record", "stream")]
+    with (
+        ways[0],
+        ways[1],
+        contextlib.contextmanager(running_api)(
+            folder, LIGHTD_REDIS_URL=ways[0].address, LIGHTD_STREAM_URL=ways[1].address
+        ) as api,
+    ):
+        api.console = Console(redis.Redis.from_url(api.stream.url), history_kb=32)
+        api.create("c")
+        printer = FastPrinter(api)
+        sockets = [api.socket("c", since=0) for _ in range(5)]
+        for socket in sockets:
+            socket.wait_for(lambda _: True)
+        printer.start()
+        sockets[0].wait_for_console("\n2000\n", 20)
+        for way in ways:
+            way.hold()
+        time.sleep(10)  # how long the outage lasts, not a wait for anything
+        for way in ways:
+            way.release()
+        goal = printer.count + LINES_PER_SECOND
+        sockets[0].wait_for_console(f"\n{goal}\n", 30)
+        printer.ended.set()
+        printer.join()
+        newest = max(printer.printed)
+        for socket in sockets:
+            socket.wait_for(lambda event: event.get("seq") == newest, 30)
+            assert _told(socket) == _lost_but_named(socket, printer.printed)
+            socket.close()
+
+
+def _told(socket: EventSocket) -> list[tuple[int, str]]:
+    return [(event["seq"], event["data"]) for event in socket.events if event["event"] == "console"]
+
+
+def _lost_but_named(socket: EventSocket, printed: dict[int, str]) -> list[tuple[int, str]]:
+    """What a client should have got: everything but what it was told to be lost, of which there is some."""
+    notices = [event["data"] for event in socket.events if event["event"] == "daemon_message"]
+    gaps = [
+        re.fullmatch(r"Console output (\d+) to (\d+) is lost: history reaches back no further.", n) for n in notices
+    ]
+    lost = {seq for gap in gaps if gap for seq in range(int(gap[1]), int(gap[2]) + 1)}
+    assert lost and all(gaps), notices
+    return [(seq, text) for seq, text in printed.items() if seq not in lost]
 
 
 def _get_every_line_once(api: Api, outage: Callable[[], None]) -> None:
