@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -82,12 +83,12 @@ class Feed:
         return True
 
     def close(self) -> None:
-        """End `run`."""
+        """End `run`; one that waits for a first answer takes a few seconds."""
         self._closing.set()
         connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(*_BROKEN):
-                connection.close(timeout=1)
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):  # the library's own close would wait for the thread that reads
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> websocket.WebSocket:
         url = self._url if self._since is None else f"{self._url}?since={self._since}"

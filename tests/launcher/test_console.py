@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import termios
 import threading
@@ -143,6 +144,28 @@ def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     person.type("\x04")
     assert person.process.wait(30) == 0
     assert person.seen.count("got hello") == 1, "what was seen is not told again"
+
+
+def test_a_person_can_leave_although_the_api_answers_nothing(
+    stack: Stack, servers: Servers, people: list[Person]
+) -> None:
+    container = servers.run(ECHO)
+    person = Person(stack, container, terminal=True)
+    people.append(person)
+    person.sees("Ready")
+    workers = _children(stack.pid("api"))
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        person.type("\x04")
+        assert person.process.wait(20) == 0
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_token_that_is_not_good_is_told(stack: Stack, servers: Servers, people: list[Person], tmp_path: Path) -> None:
