@@ -137,8 +137,9 @@ class Settings:
     disk_floor_mb: int = _setting(
         "LIGHTD_DISK_FLOOR_MB",
         512,
-        "Free disk space below which no volume is made and no image pulled; with sparse volumes also below which none "
-        "grows, is written to or has a container started on it.",
+        "Free disk space, also where the engine works, below which no volume is made, no image pulled and no install "
+        "script goes on; with sparse volumes also below which none grows, is written to or has a container started on "
+        "it.",
     )
     container_user: str = _setting(
         "LIGHTD_CONTAINER_USER", "1000:1000", "`uid:gid` that containers run as and that owns their files."
@@ -178,7 +179,9 @@ class Settings:
         "How long an install script may run when the request names nothing shorter.",
     )
     install_layer_mb: int = _setting(
-        "LIGHTD_INSTALL_LAYER_MB", 4096, "What an install script may change outside the volume."
+        "LIGHTD_INSTALL_LAYER_MB",
+        4096,
+        "What an install script may change outside the volume; each file counts as 4 kB at least.",
     )
     stop_timeout_seconds: int = _setting(
         "LIGHTD_STOP_TIMEOUT_SECONDS", 30, "How long a stopping container has before SIGKILL."

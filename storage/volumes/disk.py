@@ -17,19 +17,30 @@ from storage.volumes.layout import without_paths
 from storage.volumes.locks import held_by_this_thread
 
 _COMMAND_SECONDS = 300
+_LEAST_INODES = 0.01
 _log = logging.getLogger(__name__)
 
 
-def check_disk_floor(settings: Settings, needed_bytes: int) -> None:
-    """Raise Conflict (`node_full`) when taking `needed_bytes` leaves less free than `disk_floor_mb`."""
-    status = os.statvfs(settings.data)
-    free_bytes = status.f_bavail * status.f_frsize
-    if free_bytes - needed_bytes < settings.disk_floor_mb * MEBIBYTE:
-        raise Conflict(
-            f"This host has {free_bytes // MEBIBYTE} MB of disk left and keeps {settings.disk_floor_mb} MB free: "
-            f"no room for {-(-needed_bytes // MEBIBYTE)} MB more.",
-            code="node_full",
-        )
+def check_disk_floor(settings: Settings, needed_bytes: int, *folders: Path) -> int:
+    """Raise Conflict (`node_full`) when taking `needed_bytes` leaves less free than `disk_floor_mb`, or when hardly any
+    more file can be made. `folders` tell of disks that count beside the one that holds the volumes.
+
+    Answers how many bytes may be taken.
+    """
+    rooms_bytes = []
+    for folder in (settings.data, *folders):
+        status = os.statvfs(folder)
+        free_bytes = status.f_bavail * status.f_frsize
+        rooms_bytes.append(free_bytes - settings.disk_floor_mb * MEBIBYTE)
+        if needed_bytes > rooms_bytes[-1]:
+            raise Conflict(
+                f"This host has {free_bytes // MEBIBYTE} MB of disk left and keeps {settings.disk_floor_mb} MB free: "
+                f"no room for {-(-needed_bytes // MEBIBYTE)} MB more.",
+                code="node_full",
+            )
+        if settings.disk_floor_mb and status.f_favail < status.f_files * _LEAST_INODES:
+            raise Conflict("This host's disk has no room for many more files (inodes).", code="node_full")
+    return min(rooms_bytes)
 
 
 def allocate(path: Path, size_bytes: int, *, full: bool) -> None:

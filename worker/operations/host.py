@@ -14,6 +14,7 @@ from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
 from fleet.stats import StatsStore
 from storage.beneath import Root
+from storage.volumes.disk import check_disk_floor
 from worker.firewall import Firewall
 from worker.known_store import is_own
 from worker.runtime.base import EngineContainer, Runtime
@@ -54,6 +55,14 @@ class Host:
     def data_folder(self, container_id: str) -> Path:
         """The folder that a container sees as `/app/data`."""
         return self.settings.data / "containers" / container_id
+
+    def check_disk(self, needed_bytes: int) -> int:
+        """Raise Conflict (`node_full`) when taking so much fills the disk of the volumes, or that of the engine.
+
+        Answers how many bytes may be taken.
+        """
+        folder = self.runtime.disk_folder()
+        return check_disk_floor(self.settings, needed_bytes, *[folder] if folder else [])
 
     def remove_from_engine(self, name: str) -> None:
         """Remove an engine container that is ours; strangers of that name are left alone."""

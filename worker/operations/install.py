@@ -10,7 +10,6 @@ from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Spec
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import Cancelled
-from storage.volumes.disk import check_disk_floor
 from storage.volumes.sparse import check_host_room
 from worker.operations.container_folder import write_entrypoint
 from worker.operations.failure import Ending
@@ -166,7 +165,7 @@ def pull_image(work: Work, spec: Spec) -> None:
 
     def look(fraction: float | None) -> None:
         if fraction != 1.0:  # a small archive may unpack to more than the disk has
-            check_disk_floor(work.host.settings, _MB)
+            work.host.check_disk(_MB)
         tell(fraction)
 
     runtime.pull(image, look)
@@ -204,7 +203,9 @@ def _commit(work: Work) -> bool:
     runtime = work.host.runtime
     image = private_image(work.name)
     runtime.remove_image(image)  # of an attempt that died in this step
-    if work.journal["install"]["layer_bytes"]:
+    layer_bytes = work.journal["install"]["layer_bytes"]
+    if layer_bytes:
+        work.host.check_disk(layer_bytes)  # it is copied
         runtime.commit(install_name(work.name), image)
         return True
     return False

@@ -10,7 +10,6 @@ import structlog
 from fleet.errors import Conflict, LightdError
 from fleet.pattern import plain_text
 from fleet.repositories.jobs import Cancelled
-from storage.volumes.disk import check_disk_floor
 from worker.operations.container_folder import INSTALL_INSIDE, write_install
 from worker.operations.engine_start import start_engine_container
 from worker.operations.names import install_name
@@ -19,7 +18,10 @@ from worker.operations.work import Work
 from worker.runtime.base import LABEL_JOB, NEVER_RUN, EngineContainer
 
 _MB = 1024 * 1024
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = (0.1, 1.0)
+_FASTEST_WRITER = 2 * 1024 * _MB
+"""Bytes a second: the next look at the disk comes before a script this fast can have filled it."""
+
 _LAYER_LOOK_SECONDS = 3.0
 _RELAY_SECONDS = 10.0
 _LOG_LINES = 2000
@@ -111,16 +113,24 @@ class _Relay:
 
 
 def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
-    """Wait for the end of the script."""
+    """Wait for the end of the script. Its layer is counted now and then, which takes long for many files; what the host
+    has left is looked at all the time.
+
+    Raises InstallFailed, Cancelled, and Conflict when the host's own disk is nearly full.
+    """
     runtime, limit_seconds = work.host.runtime, work.spec.install_timeout_seconds
     deadline = engine.started_at + limit_seconds
     next_layer_look = time.monotonic() + _LAYER_LOOK_SECONDS
+    shortest, longest = _LOOK_SECONDS
+    look_seconds = shortest
     while True:
         left = max(deadline - time.time(), 0)
-        ended = runtime.wait(engine.engine_id, min(left, _LOOK_SECONDS))
+        ended = runtime.wait(engine.engine_id, min(left, look_seconds))
         work.stop_if_cancelled()
         if ended is not None:
             return ended
+        room_bytes = work.host.check_disk(_MB)
+        look_seconds = min(max(room_bytes / _FASTEST_WRITER, shortest), longest)
         if time.time() >= deadline:
             raise InstallFailed(f"The install script took longer than {limit_seconds} seconds and was ended.")
         if time.monotonic() >= next_layer_look:
@@ -131,9 +141,7 @@ def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
 
 
 def _check_layer(work: Work, layer_bytes: int) -> None:
-    """Raise InstallFailed for a layer that is too large, Conflict when the host's own disk is nearly full."""
-    if layer_bytes:
-        check_disk_floor(work.host.settings, _MB)
+    """Raise InstallFailed for a layer that is too large."""
     limit_mb = work.host.settings.install_layer_mb
     if layer_bytes > limit_mb * _MB:
         raise InstallFailed(

@@ -145,6 +145,9 @@ class Runtime(Protocol):
     def host(self) -> HostInfo:
         """Size and version."""
 
+    def disk_folder(self) -> Path | None:
+        """Where images and layers lie; None where that is not on this host."""
+
     def has_image(self, image: str) -> bool:
         """Whether the image is there."""
 

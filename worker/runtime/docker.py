@@ -39,7 +39,7 @@ from worker.runtime.docker_commit import commit, remove_draft
 from worker.runtime.docker_differences import differences
 from worker.runtime.docker_errors import engine_errors
 from worker.runtime.docker_input import write_input
-from worker.runtime.docker_layer import changed_bytes, deleted_bytes
+from worker.runtime.docker_layer import changed_bytes, deleted_bytes, overgrown_bytes
 from worker.runtime.docker_network import ensure_network
 from worker.runtime.docker_plan import HOME, engine_config, engine_name, weight_supported_here
 from worker.runtime.docker_pull import pull
@@ -51,6 +51,7 @@ _REMOVE_SECONDS = 120
 _EPOCH_YEAR = "1970"
 _NO_NAME = "<none>:<none>"
 _RUNNING = ("running", "paused", "restarting")
+_OWN_FILES = ("HostsPath", "HostnamePath", "ResolvConfPath")
 
 
 class DockerRuntime:
@@ -63,12 +64,20 @@ class DockerRuntime:
         self._mine = threading.local()
         self._clients: list[APIClient] = []
         self._weight_supported = weight_supported_here()
+        self._disk_folder: Path | None = None
 
     def host(self) -> HostInfo:
         """Size and version."""
         with self._engine() as client:
             info = client.info()
         return HostInfo(int(info["NCPU"]), int(info["MemTotal"]), str(info["ServerVersion"]))
+
+    def disk_folder(self) -> Path | None:
+        """Where images and layers lie; None where that is not on this host."""
+        if self._disk_folder is None:
+            with self._engine() as client:
+                self._disk_folder = Path(client.info()["DockerRootDir"])
+        return self._disk_folder if self._disk_folder.is_dir() else None
 
     def has_image(self, image: str) -> bool:
         """Whether the image is there."""
@@ -260,12 +269,13 @@ class DockerRuntime:
         """What a container has changed outside its volume, in bytes; 0 only when it changed nothing at all."""
         with self._engine(_REMOVE_SECONDS) as client:
             found = client.inspect_container(engine_id)
+            overgrown = overgrown_bytes(found.get(name) or "" for name in _OWN_FILES)
             upper = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
             if upper and Path(upper).is_dir():
-                return changed_bytes(Path(upper)) + _deleted_bytes(client, found)
+                return changed_bytes(Path(upper)) + _deleted_bytes(client, found) + overgrown
             changes = client.diff(engine_id) or []
             sized = client.containers(all=True, size=True, filters={"id": engine_id})
-        return max(int(sized[0].get("SizeRw") or 0), 1) if changes and sized else 0
+        return (max(int(sized[0].get("SizeRw") or 0), 1) if changes and sized else 0) + overgrown
 
     def remove_image(self, image: str) -> None:
         """Remove an image; fine when there is none. Raises Conflict while a container uses it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from fleet.errors import Conflict
 
 _MADE_BY_ENGINE = frozenset(
     {
@@ -19,13 +22,36 @@ _MADE_BY_ENGINE = frozenset(
 
 _IN_MEMORY = ("/dev/", "/memfd:", "/SYSV")
 
+_ENTRY_BYTES = 4096
+"""What an entry without content (a link, a deletion) counts as: a disk also runs out of places for files."""
+
+_USUAL_BYTES = 64 * 1024
+"""What the files that the engine makes for a container have together at most, unless the container writes to them."""
+
 
 def changed_bytes(upper: Path) -> int:
-    """Size of an overlay's upper folder; an entry without content (a link, a deletion) counts as one byte.
+    """Size of an overlay's upper folder. A file with holes counts as without: so it would be in an image made of it.
 
-    Entries that vanish meanwhile are passed over: a running container goes on changing things.
+    Entries that vanish meanwhile are passed over: a running container goes on changing things. Raises Conflict for
+    folders too deep to be looked into.
     """
-    return sum(max(entry_bytes, 1) for path, entry_bytes in _entries(upper, "") if path not in _MADE_BY_ENGINE)
+    try:
+        return sum(_entry_bytes(path, found) for path, found in _entries(upper))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise Conflict("There are folders too deep in one another outside the volume.", code="too_deep") from error
+
+
+def overgrown_bytes(files: Iterable[str]) -> int:
+    """Size of the files on the host that the engine mounts into a container, such as its `/etc/hosts`: a container
+    whose root is writable may write to them. 0 while they are no larger than the engine makes them.
+    """
+    total_bytes = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total_bytes += os.stat(file).st_blocks * 512  # noqa: PTH116
+    return total_bytes if total_bytes > _USUAL_BYTES else 0
 
 
 def deleted_bytes(pids: Iterable[int], volume: Path) -> int:
@@ -59,19 +85,27 @@ def _deleted_mappings(pid: int) -> Iterator[Path]:
             yield Path(f"/proc/{pid}/map_files/{begin:x}-{end:x}")
 
 
-def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    try:
-        listing = os.scandir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    with listing:
-        for entry in listing:
-            path = f"{prefix}{entry.name}"
-            try:
-                is_folder = entry.is_dir(follow_symlinks=False)
-                size_bytes = 0 if is_folder else entry.stat(follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
-                continue
-            yield path, size_bytes
-            if is_folder:
-                yield from _entries(folder / entry.name, f"{path}/")
+def _entry_bytes(path: str, found: os.stat_result) -> int:
+    content_bytes = found.st_blocks * 512
+    if stat.S_ISREG(found.st_mode):
+        content_bytes = max(content_bytes, found.st_size)
+    elif path in _MADE_BY_ENGINE:
+        return 0
+    return content_bytes if path in _MADE_BY_ENGINE else max(content_bytes, _ENTRY_BYTES)
+
+
+def _entries(upper: Path) -> Iterator[tuple[str, os.stat_result]]:
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        try:
+            listing = os.scandir(f"{upper}/{prefix}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with listing:
+            for entry in listing:
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield f"{prefix}{entry.name}", found
+                    if stat.S_ISDIR(found.st_mode):
+                        folders.append(f"{prefix}{entry.name}/")

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from fleet.errors import Conflict, Invalid, NotFound
 from fleet.images import full_name
@@ -55,11 +56,14 @@ class _Made:
 
 @dataclass(slots=True)
 class MemoryRuntime:
-    """An engine without containers. `remote` are the images that can be pulled, in `pull_seconds` each."""
+    """An engine without containers. `remote` are the images that can be pulled, in `pull_seconds` each; `disk` is the
+    folder that its images are said to lie in.
+    """
 
     images: set[str] = field(default_factory=set)
     remote: set[str] = field(default_factory=set)
     pull_seconds: float = 0.0
+    disk: Path | None = None
     networks: set[str] = field(default_factory=set)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     _made: dict[str, _Made] = field(default_factory=dict)
@@ -69,6 +73,10 @@ class MemoryRuntime:
     def host(self) -> HostInfo:
         """Size and version."""
         return HostInfo(cpus=2, memory_bytes=4 * 1024**3, engine_version="memory")
+
+    def disk_folder(self) -> Path | None:
+        """Where images and layers lie; None where that is not on this host."""
+        return self.disk
 
     def has_image(self, image: str) -> bool:
         """Whether the image is there."""

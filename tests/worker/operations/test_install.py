@@ -166,13 +166,25 @@ def test_a_script_that_writes_too_much_outside_the_volume_fails(site: Site) -> N
     assert_nothing_is_left(site, "a")
 
 
-def test_a_script_that_fills_the_hosts_own_disk_fails(site: Site) -> None:
+@pytest.mark.parametrize("seconds", [None, 0], ids=["while it runs", "when what it left would be copied"])
+def test_a_script_that_fills_the_hosts_own_disk_fails(site: Site, seconds: float | None) -> None:
     more_than_any_disk_mb = 1 << 40
     site.host = replace(site.host, settings=replace(site.host.settings, disk_floor_mb=more_than_any_disk_mb))
-    site.install_behaves("a", layer_bytes=1)
+    site.install_behaves("a", seconds=seconds, layer_bytes=0 if seconds is None else 1)
     job = site.run(site.create("a", install_script=SCRIPT))
     assert job.state == "failed" and job.error is not None and "of disk left" in job.error
     assert_nothing_is_left(site, "a")
+
+
+def test_the_disk_that_the_engine_works_on_counts_too(site: Site) -> None:
+    site.runtime.disk = Path("/proc")  # which has no room
+    site.install_behaves("a", seconds=None)
+    job = site.run(site.create("a", install_script=SCRIPT))
+    assert job.state == "failed" and job.error is not None and "of disk left" in job.error
+    site.runtime.remote.add("game:1")
+    site.runtime.pull_seconds = 30
+    job = site.run(site.create("b", image="game:1"))
+    assert job.state == "failed" and job.error is not None and "of disk left" in job.error
 
 
 def test_an_image_that_fills_the_hosts_own_disk_is_given_up(site: Site) -> None:

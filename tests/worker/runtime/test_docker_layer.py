@@ -7,7 +7,10 @@ import mmap
 import os
 from pathlib import Path
 
-from worker.runtime.docker_layer import deleted_bytes
+import pytest
+
+from fleet.errors import Conflict
+from worker.runtime.docker_layer import changed_bytes, deleted_bytes
 
 _SIZE_BYTES = 8 * 1024**2
 
@@ -30,3 +33,38 @@ def test_a_deleted_file_that_is_only_mapped_counts(tmp_path: Path) -> None:
     assert deleted_bytes([os.getpid()], elsewhere) - before >= _SIZE_BYTES
     assert _libc.munmap(place, _SIZE_BYTES) == 0
     assert deleted_bytes([os.getpid()], elsewhere) - before < _SIZE_BYTES
+
+
+def test_a_file_with_holes_counts_as_what_an_image_made_of_it_would_take(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    assert changed_bytes(tmp_path) >= 1 << 40
+
+
+def test_files_without_content_count_for_the_places_that_they_take(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / str(number)).touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert changed_bytes(tmp_path) >= 102 * 4096
+
+
+def test_what_the_engine_makes_counts_only_for_what_is_written_to_it(tmp_path: Path) -> None:
+    for folder in ("etc", "home/container", "app/data"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / ".dockerenv").touch()
+    (tmp_path / "etc/mtab").symlink_to("/proc/mounts")
+    assert changed_bytes(tmp_path) == 0
+    (tmp_path / "etc/mtab").unlink()
+    for name in (".dockerenv", "etc/mtab"):
+        (tmp_path / name).write_bytes(b"x" * _SIZE_BYTES)
+    assert changed_bytes(tmp_path) >= 2 * _SIZE_BYTES
+
+
+def test_folders_too_deep_to_be_counted_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    with pytest.raises(Conflict, match="too deep"):
+        changed_bytes(tmp_path)

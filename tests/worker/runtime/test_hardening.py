@@ -153,6 +153,25 @@ def test_what_an_install_keeps_open_without_a_name_counts_too(engine_bench: Engi
     )
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "head -c 6000000 /dev/zero > /etc/hosts",
+        "head -c 6000000 /dev/zero > /etc/resolv.conf",
+        "head -c 6000000 /dev/zero > /.dockerenv",
+        "rm -f /etc/mtab; head -c 6000000 /dev/zero > /etc/mtab",
+        "dd if=/dev/null of=/holes bs=1 seek=6000000 count=0",
+        "i=0; while [ $i -lt 1500 ]; do : > /$i; i=$((i + 1)); done",
+    ],
+)
+def test_whatever_an_install_puts_on_the_hosts_disk_counts(
+    engine_bench: EngineBench, busybox_image: Image, script: str
+) -> None:
+    engine_id = engine_bench.start_install(script)
+    assert engine_bench.exit_code(engine_id) == 0, engine_bench.output(engine_id)
+    assert engine_bench.runtime.layer_bytes(engine_id) >= 6_000_000
+
+
 def test_a_server_cannot_make_more_processes_than_its_limit(engine_bench: EngineBench, busybox_image: Image) -> None:
     engine_id = engine_bench.start_server("i=0; while [ $i -lt 200 ]; do sleep 5 & i=$((i+1)); done; echo $i")
     assert engine_bench.exit_code(engine_id) != 0
