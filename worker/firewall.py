@@ -19,6 +19,10 @@ from fleet.errors import Unavailable
 
 _SECONDS = 10
 _RESOLVERS = Path("/etc/resolv.conf")
+_BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_ENGINES = "DOCKER-USER"
+_NAT = ("iptables", "-t", "nat")
+_PUBLISHED = ("-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER")
 
 _METADATA = {
     "iptables": ("169.254.0.0/16", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"),
@@ -61,9 +65,13 @@ class Firewall:
             return
         for tool in _tools():
             self._fill_chains(tool)
-            self._jump(tool, "INPUT", self._input)
-            if tool == "iptables" or _exists(tool, "DOCKER-USER"):
-                self._jump(tool, "DOCKER-USER", self._forward)
+            if tool == "iptables" and not _exists(tool, _ENGINES):
+                _run([tool, "-w", "-N", _ENGINES])
+            for parent, *rule in self._jumps(tool):
+                if not _ok(tool, "-C", parent, *rule):
+                    _run([tool, "-w", "-I", parent, "1", *rule])
+        if _bridge_is_open():
+            _BRIDGED.write_text("1")
 
     def missing(self) -> list[str]:
         """What is not in place of what `ensure` puts there, a sentence each."""
@@ -74,18 +82,19 @@ class Firewall:
             for chain, rules in ((self._input, _input_rules(tool)), (self._forward, self._forward_rules(tool))):
                 if not _holds(tool, chain, list(rules)):
                     sentences.append(f"The chain {chain} of {tool} does not have the rules that it should.")
-            parents = {"INPUT": self._input}
-            if tool == "iptables" or _exists(tool, "DOCKER-USER"):
-                parents["DOCKER-USER"] = self._forward
-            for parent, chain in parents.items():
-                if not _ok(tool, "-C", parent, "-i", self._network, "-j", chain):
-                    sentences.append(f"The chain {parent} of {tool} does not lead to {chain}.")
+            for parent, *rule in self._jumps(tool):
+                if not _ok(tool, "-C", parent, *rule):
+                    sentences.append(f"The chain {parent} of {tool} does not lead to {rule[-1]}.")
+        if _bridge_is_open():
+            sentences.append(f"Containers can reach each other past iptables: {_BRIDGED} is 0.")
+        if _ok(*_NAT, "-S", "DOCKER") and not _ok(*_NAT, "-C", "PREROUTING", *_PUBLISHED):
+            sentences.append("The engine's own rules for published ports are gone from iptables; restart the engine.")
         return sentences
 
     def remove(self) -> None:
         """Take all rules away; fine when there are none."""
         for tool in _tools():
-            for parent, chain in (("INPUT", self._input), ("DOCKER-USER", self._forward)):
+            for parent, chain in (("INPUT", self._input), (_ENGINES, self._forward)):
                 while _ok(tool, "-D", parent, "-i", self._network, "-j", chain):
                     pass
                 if _exists(tool, chain):
@@ -99,7 +108,15 @@ class Firewall:
         lines += [f"-A {self._forward} {rule}" for rule in self._forward_rules(tool)]
         _run([f"{tool}-restore", "-w", "--noflush"], "\n".join([*lines, "COMMIT", ""]))
 
+    def _jumps(self, tool: str) -> Iterator[tuple[str, ...]]:
+        """The ways into both chains: a chain and the rule that stands in it, whose last word is where it leads."""
+        yield "INPUT", "-i", self._network, "-j", self._input
+        if tool == "iptables" or _exists(tool, _ENGINES):
+            yield "FORWARD", "-j", _ENGINES
+            yield _ENGINES, "-i", self._network, "-j", self._forward
+
     def _forward_rules(self, tool: str) -> Iterator[str]:
+        yield f"-o {self._network} -j DROP"  # the engine's own rule for this is lost when somebody flushes iptables
         yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
         yield "-p tcp --dport 53 -j RETURN"
         for address in _METADATA[tool]:
@@ -109,11 +126,6 @@ class Firewall:
             for address in _PRIVATE[tool]:
                 yield f"-d {address} -j DROP"
         yield "-j RETURN"
-
-    def _jump(self, tool: str, parent: str, chain: str) -> None:
-        rule = ("-i", self._network, "-j", chain)
-        if not _ok(tool, "-C", parent, *rule):
-            _run([tool, "-w", "-I", parent, "1", *rule])
 
 
 def _input_rules(tool: str) -> Iterator[str]:
@@ -139,6 +151,11 @@ def _resolvers(tool: str) -> Iterator[str]:
             continue
         if address.version == version and not address.is_loopback:
             yield str(address)
+
+
+def _bridge_is_open() -> bool:
+    """Whether the kernel keeps from iptables what goes from one container to another."""
+    return _BRIDGED.exists() and _BRIDGED.read_text().strip() == "0"
 
 
 def _tools() -> list[str]:

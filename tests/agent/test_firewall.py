@@ -6,9 +6,10 @@ import re
 import secrets
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import docker
 import pytest
@@ -236,3 +237,59 @@ def test_rules_are_put_back_and_never_doubled(network: str, firewall: Firewall) 
     firewall.ensure()
     firewall.ensure()
     assert sorted(rule for rule in _rules().splitlines() if network in rule.lower()) == sorted(first)
+
+
+class FlushedHost:
+    """A host without a single rule, in a network namespace of its own, with two containers on its bridge `br0`."""
+
+    def __init__(self, cleanup: ExitStack) -> None:
+        self._name = f"lt{secrets.token_hex(3)}"
+        self._inner = [f"{self._name}-1", f"{self._name}-2"]
+        for name in (self._name, *self._inner):
+            _ip("netns", "add", name)
+            cleanup.callback(_ip, "netns", "delete", name)
+        self.run("ip", "link", "add", "br0", "type", "bridge")
+        self.run("ip", "link", "set", "br0", "up")
+        for number, name in enumerate(self._inner, 1):
+            self.run("ip", "link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            self.run("ip", "link", "set", f"v{number}", "up", "master", "br0")
+            self.run("ip", "address", "add", f"10.214.0.{number}/24", "dev", "eth0", inside=name)
+            self.run("ip", "link", "set", "eth0", "up", inside=name)
+        command = ["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "secret"]
+        service = subprocess.Popen(["ip", "netns", "exec", self._inner[0], *command])
+        cleanup.callback(service.wait, 10)
+        cleanup.callback(service.kill)
+
+    def run(self, *command: str, inside: str = "") -> str:
+        """Run a command on the host, or in one of the containers."""
+        whole = ["ip", "netns", "exec", inside or self._name, *command]
+        return subprocess.run(whole, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def firewall(self, deed: str) -> str:
+        """Have the host's firewall do something; what that answers."""
+        code = f"from worker.firewall import Firewall; print(Firewall('br0').{deed}())"
+        return self.run(sys.executable, "-c", code).strip()
+
+    def containers_reach_each_other(self) -> bool:
+        command = ["ip", "netns", "exec", self._inner[1], "busybox", "nc", "-w", "1", "10.214.0.1", "7000"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+        return done.stdout.strip() == b"secret"
+
+
+def test_containers_stay_apart_when_somebody_has_flushed_the_engines_own_rules() -> None:
+    with ExitStack() as cleanup:
+        host = FlushedHost(cleanup)
+        eventually(host.containers_reach_each_other, within_seconds=10, what="the containers' network")
+        assert "does not lead to DOCKER-USER" in host.firewall("missing")
+        host.firewall("ensure")
+        assert host.firewall("missing") == "[]"
+        assert not host.containers_reach_each_other()
+        host.run("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=0")
+        assert "past iptables" in host.firewall("missing")
+        assert host.containers_reach_each_other()
+        host.firewall("ensure")
+        assert not host.containers_reach_each_other()
+        host.firewall("remove")
+        eventually(host.containers_reach_each_other, within_seconds=10, what="the network without a firewall")
+        host.run("iptables", "-t", "nat", "-N", "DOCKER")
+        assert "published ports are gone" in host.firewall("missing")

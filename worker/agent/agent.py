@@ -42,7 +42,7 @@ from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
 from worker.second_copy import SecondCopy
 
-_NETWORK_SECONDS = 60.0
+_NETWORK_SECONDS = 20.0
 _LEFTOVER_SECONDS = 2.0
 _COPY_SECONDS = 10.0
 _TERMINAL_SECONDS = 10.0
