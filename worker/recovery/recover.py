@@ -86,17 +86,28 @@ class Recovery:
         installs = {found.container_id: found for found in every if found.role == ROLE_INSTALL}
         others = [found for found in every if found.engine_id not in {one.engine_id for one in servers.values()}]
         copies = {copy.internal_id: copy for copy in SecondCopy(self.settings).read()}
-        for name in sorted({*servers, *installs, *copies}):
+        told: dict[str, Container | None] = dict.fromkeys(sorted({*servers, *installs, *copies}))
+        for name in told:
             try:
-                container = container_from(
+                told[name] = container_from(
                     self.settings.node, self._folder(name), servers.get(name), installs.get(name), copies.get(name)
                 )
-                became = self.records.container(container, force=force)
-                self._clear(container, [found for found in others if found.container_id == name])
             except LightdError as error:
                 yield Outcome(f"container {name} was not brought back: {error.message}", ok=False)
-            else:
-                yield Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
+        for name in self.records.give_up_ports(self.settings.node, told, force=force):
+            yield Outcome(f"container {name} has failed: this host holds nothing of it, and another has its port")
+        for name, container in told.items():
+            if container is not None:
+                yield self._bring(container, [found for found in others if found.container_id == name], force)
+
+    def _bring(self, container: Container, others: list[EngineContainer], force: bool) -> Outcome:
+        name = container.internal_id
+        try:
+            became = self.records.container(container, force=force)
+            self._clear(container, others)
+        except LightdError as error:
+            return Outcome(f"container {name} was not brought back: {error.message}", ok=False)
+        return Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
 
     def _finish_replacements(self) -> None:
         """A container that was about to take its server's place has it when the old one is gone already."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fleet.backup_file import Backup, write_backup
 from fleet.images import full_name
 from fleet.keys import key
 from fleet.lifecycle import Action, State
-from fleet.models import Container
+from fleet.models import Container, Port
+from fleet.repositories.backup import BackupRepository
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import new_job
 from fleet.repositories.nodes import NodeRepository
@@ -21,6 +23,7 @@ from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, VOLUME, Site, site
+from tests.worker.operations.rebinding import NEW_PORT, holder
 from worker.known_store import KnownStore, known_store_of
 from worker.operations.container_folder import write_install
 from worker.operations.names import install_name, next_name, server_name
@@ -244,6 +247,57 @@ def test_what_was_changed_after_the_backup_comes_back_too(emptied: Emptied) -> N
     newest = containers.amend("a", lambda spec: replace(spec, env={"A": "3"})).spec
     assert emptied.recover(force=True) == []
     assert emptied.site.container("a").spec == newest, "the host's copy is older than this"
+
+
+def go_back(emptied: Emptied, backup: Backup) -> None:
+    """The store is lost, and restored from a backup."""
+    SecondCopy(emptied.settings).keep(emptied.site.host.containers.of_node(NODE))
+    emptied.site.redis.flushall()
+    assert BackupRepository(emptied.site.redis).restore(backup)
+
+
+def test_ports_that_changed_hands_after_the_backup_are_with_those_who_have_them(
+    emptied: Emptied, tmp_path: Path
+) -> None:
+    site = emptied.site
+    PortRepository(site.redis).add([Port("0.0.0.0", number, "tcp", "", "", False) for number in (25600, 25601)])
+    site.ready("a", GAME_PORT)
+    site.ready("b", NEW_PORT)
+    backup = write_backup(tmp_path / "backup", BackupRepository(site.redis).snapshot())
+    for name, wish in (("a", replace(NEW_PORT, port=25601)), ("b", GAME_PORT), ("a", NEW_PORT)):
+        assert site.run(site.rebind(name, wish)).state == "done"
+    before = {name: emptied.record(name) for name in "ab"}
+    go_back(emptied, backup)
+    assert site.container("a").ports != before["a"].ports
+
+    assert emptied.recover() == []
+
+    assert {name: emptied.record(name).ports for name in "ab"} == {
+        name: record.ports for name, record in before.items()
+    }
+    assert [holder(site, number) for number in (25565, 25600, 25601)] == ["b", "a", ""]
+    assert emptied.store.is_known()
+
+
+def test_a_container_that_was_deleted_after_the_backup_has_failed_when_another_has_its_port(
+    emptied: Emptied, tmp_path: Path
+) -> None:
+    site = emptied.site
+    site.running("a", GAME_PORT)
+    backup = write_backup(tmp_path / "backup", BackupRepository(site.redis).snapshot())
+    assert site.run(site.ask("a", Action.DELETE)).state == "done"
+    site.running("b", GAME_PORT)
+    go_back(emptied, backup)
+
+    assert emptied.recover() == []
+
+    assert holder(site, 25565) == "b"
+    assert site.container("b").state is State.RUNNING
+    record = site.container("a")
+    assert (record.state, record.container_id) == (State.FAILED, None)
+    assert record.error is not None and "another container has its port" in record.error
+    assert site.run(site.ask("a", Action.DELETE)).state == "done"
+    assert holder(site, 25565) == "b"
 
 
 def test_a_record_of_another_container_stays_unless_forced(emptied: Emptied) -> None:
