@@ -29,6 +29,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | lease | string | sign of life of the worker that has a job, 6 s | the worker's heartbeat |
 | reply | list | one element when a job or order has ended, for a waiting request, 60 s | finish_job, agent |
 | orders | list | what a node's agent shall do now (JSON) | API |
+| signs | string | how many signs of life a host has given since it goes by this store | its agent |
 | node | hash | a host: its files address, size, engine, last sign of life | its agent |
 | nodes | set | ids of all hosts | agents |
 | beat | string | a queue of a node was consumed just now, 20 s | the no-op task |
@@ -86,6 +87,7 @@ _PARAMETERS = {
     "lease": ("id",),
     "reply": ("id",),
     "orders": ("node",),
+    "signs": ("node",),
     "node": ("id",),
     "nodes": (),
     "beat": ("node", "queue"),

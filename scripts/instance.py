@@ -16,7 +16,7 @@ from scripts import instance_lock, plan
 _HTTP_SECONDS = 5
 
 STORE_UNKNOWN = (
-    "The store is empty or another one than this host knows, so nothing on this host is changed: "
+    "The store is empty, older or another one than this host knows, so nothing on this host is changed: "
     "bring the old store back, or run `./lightd recover`."
 )
 

@@ -2,7 +2,9 @@
 
 The store has an id for its contents, the generation, and every host keeps a copy in a file. An emptied store, a
 restored one or another fleet's has another id: what it knows, or does not know, is then no reason to change anything
-here. `./lightd recover` writes into such a store what this host holds, and accepts it.
+here. Nor is it in a store that was put back to how it was some time ago, as by an older copy of its files: it has
+counted fewer signs of life of this host than the host remembers. `./lightd recover` writes into such a store what this
+host holds, and accepts it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from worker.runtime.base import LABEL_DATA, LABEL_NODE, ListedContainer, Runtime
 
 _Found = TypeVar("_Found", bound=ListedContainer)
 
+_LOST_SIGNS = 3
+"""So many signs of life may be lost with a store that dies: not every store has written down its last seconds."""
+
 log = structlog.get_logger()
 
 
@@ -33,9 +38,13 @@ class KnownStore:
     nothing of that kind accepts the store. Without `is_strange` any first store will do, and is not written down.
     """
 
-    def __init__(self, nodes: NodeRepository, data: Path, is_strange: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, nodes: NodeRepository, data: Path, is_strange: Callable[[], bool] | None = None, *, node: str = ""
+    ) -> None:
         self._nodes = nodes
+        self._node = node
         self._file = data / "generation"
+        self._signs_file = data / "signs"
         self._is_strange = is_strange
         self._told = ""
         self._lock = threading.Lock()
@@ -46,9 +55,11 @@ class KnownStore:
         kept = self.kept()
         if kept is None:
             kept = self._first(current)
-        if kept != current:
-            self._tell(current)
-        return kept == current
+        if kept == current and not self._is_older():
+            self._told = ""
+            return True
+        self._tell(current)
+        return False
 
     def kept(self) -> str | None:
         """The generation that this host goes by; None before its first."""
@@ -59,7 +70,24 @@ class KnownStore:
 
     def accept(self) -> None:
         """Go by the store's contents from now on."""
-        self._write(self._nodes.generation())
+        self._write(self._signs_file, str(self._nodes.signs(self._node)))
+        self._write(self._file, self._nodes.generation())
+
+    def note_signs(self) -> None:
+        """Remember how many signs of life of this host the store has counted."""
+        if (counted := self._nodes.signs(self._node)) > self._noted_signs():
+            self._write(self._signs_file, str(counted))
+
+    def _is_older(self) -> bool:
+        """Whether the store has forgotten signs of life that it had counted."""
+        noted = self._noted_signs()
+        return noted > 0 and self._nodes.signs(self._node) + _LOST_SIGNS < noted
+
+    def _noted_signs(self) -> int:
+        try:
+            return int(self._signs_file.read_text())
+        except (FileNotFoundError, ValueError):  # none yet, or lost with the power
+            return 0
 
     def _first(self, current: str) -> str:
         if self._is_strange is None:
@@ -69,21 +97,21 @@ class KnownStore:
                 return kept
             if self._is_strange():
                 return ""
-            self._write(current)
+            self.accept()
             return current
 
-    def _write(self, generation: str) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{generation}\n")
-        fresh.replace(self._file)
+    def _write(self, file: Path, text: str) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(f"{text}\n")
+        fresh.replace(file)
 
     def _tell(self, current: str) -> None:
         if self._told == current:
             return
         self._told = current
         log.error(
-            "the store is empty or another one than before: nothing on this host is deleted or changed;"
+            "the store is empty, older or another one than before: nothing on this host is deleted or changed;"
             " bring the old store back, or run `./lightd recover` on this host"
         )
 
@@ -103,7 +131,7 @@ def known_store_of(
             not volumes.exists(meta.volume_id) for meta in Volumes(settings).all()
         )
 
-    return KnownStore(nodes, settings.data, is_strange)
+    return KnownStore(nodes, settings.data, is_strange, node=settings.node)
 
 
 def is_own(settings: Settings, found: ListedContainer) -> bool:

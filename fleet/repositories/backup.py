@@ -17,9 +17,9 @@ from fleet.scripts import Scripts
 from fleet.store import Client
 
 _PASSING = (
-    "generation", "restored", "feed", "jobs_open", "deadlines", "lease", "reply", "orders", "node", "nodes", "beat",
-    "failed_logins", "known_login", "sockets", "socket_processes", "idempotency_lease", "console", "console_position",
-    "console_closed",
+    "generation", "restored", "feed", "jobs_open", "deadlines", "lease", "reply", "orders", "signs", "node", "nodes",
+    "beat", "failed_logins", "known_login", "sockets", "socket_processes", "idempotency_lease", "console",
+    "console_position", "console_closed",
 )  # fmt: skip
 """Kinds of keys that mean nothing in another store, or at another time; everything else is kept."""
 

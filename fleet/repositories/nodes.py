@@ -25,10 +25,12 @@ class NodeRepository:
         self._timeout_seconds = timeout_seconds
 
     def announce(self, node: Node) -> None:
-        """A host's sign of life with its description."""
+        """A host's sign of life with its description. It is counted for a host that goes by this store."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(key("node", node.id), mapping=asdict(node) | {"must_recover": "1" if node.must_recover else ""})
             pipe.sadd(key("nodes"), node.id)
+            if not node.must_recover:
+                pipe.incr(key("signs", node.id))
             pipe.execute()
 
     def every(self) -> list[Node]:
@@ -88,6 +90,10 @@ class NodeRepository:
             return str(found)
         self._redis.set(key("generation"), secrets.token_hex(8), nx=True)
         return str(self._redis.get(key("generation")))
+
+    def signs(self, node: str) -> int:
+        """How many signs of life of a host this store remembers."""
+        return int(self._redis.get(key("signs", node)) or 0)
 
 
 def _must_recover(node: Node) -> Unavailable:

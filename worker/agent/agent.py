@@ -92,7 +92,7 @@ class Agent:
         self.inbox = Inbox(node, orders, kills, self.inputs, store)
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
-        self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store.is_known)
+        self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store)
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)

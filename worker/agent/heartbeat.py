@@ -10,6 +10,7 @@ from fleet.errors import EngineUnavailable
 from fleet.models import Node
 from fleet.repositories.nodes import QUEUES, NodeRepository
 from fleet.settings import Settings
+from worker.known_store import KnownStore
 from worker.runtime.base import HostInfo, Runtime
 
 ANNOUNCE_SECONDS = 3.0
@@ -26,13 +27,13 @@ class Heartbeat:
         runtime: Runtime,
         nodes: NodeRepository,
         beat: Callable[[str, str], None],
-        knows_store: Callable[[], bool],
+        store: KnownStore,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
         self._nodes = nodes
         self._beat = beat
-        self._knows_store = knows_store
+        self._store = store
         self._host: HostInfo | None = None
         self._described_at = 0.0
 
@@ -47,9 +48,11 @@ class Heartbeat:
             cpus=host.cpus,
             memory_bytes=host.memory_bytes,
             engine_version=host.engine_version,
-            must_recover=not self._knows_store(),
+            must_recover=not self._store.is_known(),
         )
         self._nodes.announce(node)
+        if not node.must_recover:
+            self._store.note_signs()
 
     def beat(self) -> None:
         """Have each queue prove that a worker consumes it."""

@@ -57,5 +57,6 @@ class Doctor:
 
 def _unknown() -> Iterator[Difference]:
     yield Difference(
-        "The store is empty or another one than this host knows: bring the old one back, or run `./lightd recover`."
+        "The store is empty, older or another one than this host knows: bring the old one back, or run"
+        " `./lightd recover`."
     )

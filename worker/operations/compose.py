@@ -34,7 +34,7 @@ def create_runner(settings: Settings) -> Runner:
         ),
         volumes=Volumes(settings),
         relay=relay,
-        knows_store=KnownStore(nodes, settings.data).is_known,
+        knows_store=KnownStore(nodes, settings.data, node=settings.node).is_known,
         firewall=(
             Firewall(settings.network, private_networks=settings.private_networks) if settings.firewall else None
         ),

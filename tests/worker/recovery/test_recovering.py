@@ -24,6 +24,7 @@ from fleet.settings import Settings
 from storage.volumes import Volumes
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, VOLUME, Site, site
 from tests.worker.operations.rebinding import NEW_PORT, holder
+from worker.agent.heartbeat import Heartbeat
 from worker.known_store import KnownStore, known_store_of
 from worker.operations.container_folder import write_install
 from worker.operations.names import install_name, next_name, server_name
@@ -298,6 +299,40 @@ def test_a_container_that_was_deleted_after_the_backup_has_failed_when_another_h
     assert record.error is not None and "another container has its port" in record.error
     assert site.run(site.ask("a", Action.DELETE)).state == "done"
     assert holder(site, 25565) == "b"
+
+
+def test_a_store_put_back_to_how_it_was_some_time_ago_is_not_gone_by(emptied: Emptied) -> None:
+    site, redis = emptied.site, emptied.site.redis
+    nodes = NodeRepository(redis, 15)
+    life = Heartbeat(emptied.settings, site.runtime, nodes, lambda _node, _queue: None, emptied.store)
+    life.announce()
+    for name in redis.scan_iter():
+        redis.copy(name, name, destination_db=1)
+    site.running("a", GAME_PORT)
+    before = emptied.record("a")
+    for _ in range(10):
+        life.announce()
+    SecondCopy(emptied.settings).keep(site.host.containers.of_node(NODE))
+
+    redis.swapdb(0, 1)  # as if an older copy of the store's files had been put in their place
+
+    for _ in range(20):
+        life.announce()
+    assert not emptied.store.is_known()
+    assert nodes.missing()[0] == f"{NODE}/recover"
+    assert emptied.recover() == []
+    assert emptied.record("a") == before
+    life.announce()
+    assert emptied.store.is_known()
+
+
+def test_a_store_that_lost_its_last_seconds_is_still_gone_by(emptied: Emptied) -> None:
+    nodes = NodeRepository(emptied.site.redis, 15)
+    life = Heartbeat(emptied.settings, emptied.site.runtime, nodes, lambda _node, _queue: None, emptied.store)
+    for _ in range(10):
+        life.announce()
+    emptied.site.redis.decrby(key("signs", NODE), 2)
+    assert emptied.store.is_known()
 
 
 def test_a_record_of_another_container_stays_unless_forced(emptied: Emptied) -> None:
