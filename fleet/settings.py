@@ -122,7 +122,8 @@ class Settings:
     volume_driver: str = _setting(
         "LIGHTD_VOLUME_DRIVER",
         "auto",
-        "`loop` (size kept by the kernel), `directory` (size only checked), or `auto`: `loop` where it works.",
+        "`loop` (size kept by the kernel), `directory` (size only checked, and containers ended that go beyond it), or "
+        "`auto`: `loop` where it works.",
     )
     volume_allocation: str = _setting(
         "LIGHTD_VOLUME_ALLOCATION",

@@ -9,7 +9,7 @@ import docker
 import pytest
 from docker.models.images import Image
 
-from fleet.lifecycle import Action
+from fleet.lifecycle import Action, State
 from fleet.store import Client
 from storage.volumes import Usage, Volumes, volume_path
 from storage.volumes.mounts import is_mounted, unmount
@@ -76,6 +76,15 @@ def test_a_plain_directory_that_a_container_fills_is_told_too(bench: Bench) -> N
     assert bench.send("hog", "go on\n") is None
     eventually(lambda: len(told_of_space(bench, "hog")) == 2, within_seconds=20, what="the second message")
     assert told_of_space(bench, "hog")[1].startswith("The volume has room again")
+
+
+def test_a_container_that_goes_on_beyond_a_plain_directorys_size_is_ended(bench: Bench) -> None:
+    bench.install("hog", "n=0; while true; do dd if=/dev/zero of=big$n bs=1M count=20; n=$((n+1)); sleep 0.5; done")
+    bench.start_agent()
+    bench.await_agent()
+    bench.do("hog", Action.START)
+    assert bench.await_state("hog", State.READY, within_seconds=30).exit_code == 137
+    assert any("beyond its size" in data for data in told_of_space(bench, "hog"))
 
 
 def told_of_space(bench: Bench, name: str) -> list[str]:

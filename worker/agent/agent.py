@@ -79,7 +79,8 @@ class Agent:
         exits = Exits(node, self._containers, jobs, self.consoles, self.starts, self.inputs, dispatch)
         disks = Volumes(settings)
         self.disk_guard = DiskGuard(settings, self._containers, disks, self.consoles.followed)
-        self.space = Space(self._containers, disks, self.consoles.followed, lambda: self.disk_guard.engaged)
+        kills = Kills(settings, runtime, self._containers, jobs, exits)
+        self.space = Space(self._containers, disks, self.consoles.followed, lambda: self.disk_guard.engaged, kills.end)
         self.sampler = Sampler(StatsStore(stores.stream_bytes), self.space.used_bytes)
         self._alignment = Alignment(
             settings, runtime, self._containers, jobs, self.consoles, self.starts, exits, self.sampler
@@ -88,7 +89,6 @@ class Agent:
         self.reconciler = Reconciler(settings, runtime, self._containers, self._alignment, strays, store)
         self.store_watch = StoreWatch(store, self.consoles, self._alignment, self.reconciler.ask)
         self.events = EngineEvents(settings.engine, node, self._react, self.reconciler.ask)
-        kills = Kills(settings, runtime, self._containers, jobs, exits)
         self.inbox = Inbox(node, orders, kills, self.inputs, store)
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)

@@ -72,6 +72,13 @@ class Kills:
         if not server_killed and job.kind != Action.DELETE:
             self._settle(record, job)
 
+    def end(self, container_id: str) -> None:
+        """SIGKILL to a server that must not go on, which nobody asked for: that is a crash."""
+        try:
+            self._end(self._server(self._containers.get(container_id)))
+        except NotFound:
+            return
+
     def _kill_cancelled(self, record: Container) -> None:
         """A kill of an install or a rebinding has cancelled it in the record; one that began later is not meant."""
         if record.job_id is not None and self._jobs.is_cancelled(record.job_id):

@@ -1,4 +1,7 @@
-"""Watchers are told when the volume of a running container runs out of space, and when that is over."""
+"""Watchers are told when the volume of a running container runs out of space, and when that is over.
+
+Where the kernel does not keep a volume's size, a container that goes on beyond it is ended: it would fill the host.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from fleet import messages
 from fleet.errors import LightdError, NotFound
 from fleet.repositories.containers import ContainerRepository
 from storage.volumes import Usage, Volumes
+from storage.volumes.driver import MEBIBYTE
 
 LOOK_SECONDS = 2.0
 _LEAST_BYTES = 10 * 1024 * 1024
@@ -17,6 +23,8 @@ _LEAST_SHARE = 0.05
 _RECOVERY_SHARE = 0.05
 # Measuring a volume takes at most this part of the time; counting a large plain folder takes long.
 _COST_SHARE = 0.02
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -32,7 +40,7 @@ class _Watched:
 class Space:
     """Measures the volumes of running containers. `running` answers the ids of those; nobody else costs anything.
 
-    While `closed` all volumes are filled up on purpose, and say nothing about themselves.
+    While `closed` all volumes are filled up on purpose, and say nothing about themselves. `end` ends a container.
     """
 
     def __init__(
@@ -41,11 +49,13 @@ class Space:
         volumes: Volumes,
         running: Callable[[], Iterable[str]],
         closed: Callable[[], bool],
+        end: Callable[[str], None],
     ) -> None:
         self._containers = containers
         self._volumes = volumes
         self._running = running
         self._closed = closed
+        self._end = end
         self._watched: dict[str, _Watched] = {}
 
     def look(self) -> None:
@@ -80,6 +90,10 @@ class Space:
         if full != watched.full:
             self._containers.tell(container_id, messages.daemon(_sentence(usage, full=full)))
             watched.full = full
+        if is_overfull(usage):
+            log.warning("a container is ended: its volume is beyond its size", container=container_id)
+            self._containers.tell(container_id, messages.daemon(_overfull(usage)))
+            self._end(container_id)
 
 
 def is_full(usage: Usage, *, was_full: bool) -> bool:
@@ -89,6 +103,17 @@ def is_full(usage: Usage, *, was_full: bool) -> bool:
     if was_full:
         line_bytes += _RECOVERY_SHARE * usable_bytes
     return usage.available_bytes < line_bytes
+
+
+def is_overfull(usage: Usage) -> bool:
+    """Whether clearly more is used than the volume's size, which only a plain folder lets happen."""
+    size_bytes = usage.size_mb * MEBIBYTE
+    return usage.used_bytes > size_bytes + max(_LEAST_BYTES, _LEAST_SHARE * size_bytes)
+
+
+def _overfull(usage: Usage) -> str:
+    figures = f"{usage.used_mb:g} MB are used of {usage.size_mb}"
+    return f"The volume is beyond its size and the container was ended: {figures}; delete something or make it larger."
 
 
 def _sentence(usage: Usage, *, full: bool) -> str:

@@ -42,12 +42,16 @@ class Fate:
 
     def meet(self, settings: Settings, job_id: str) -> bool:
         """Have a worker process of its own do the job; whether it was killed on the way."""
+        return self.meet_in(lambda: create_runner(settings).run(job_id))
 
-        def work() -> None:
+    def meet_in(self, work: Callable[[], object]) -> bool:
+        """Have a process of its own do some work; whether it was killed on the way."""
+
+        def mortal_work() -> None:
             self._become_mortal()
-            create_runner(settings).run(job_id)
+            work()
 
-        return killed(work)
+        return killed(mortal_work)
 
     def _become_mortal(self) -> None:
         """From here on this process, which is not the test's, may be killed."""

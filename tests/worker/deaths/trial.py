@@ -70,7 +70,11 @@ class Trial:
     def ask(self, action: Action) -> Job:
         """Ask for an action as the API does."""
         changes = {Action.DELETE: {"deleting": True}, Action.REINSTALL: {"next_spec": self._spec}}.get(action, {})
-        return self._bench.begin(self.name, action, "quick", **changes)
+        return self._bench.begin(self.name, action, "agent" if action is Action.KILL else "quick", **changes)
+
+    def work_once(self, job: Job) -> Job:
+        """Give the job to a worker, which does its part."""
+        return self._bench.run(job)
 
     def rebind(self) -> Job:
         """Ask for the second port."""
