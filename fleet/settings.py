@@ -112,7 +112,7 @@ class Settings:
     firewall: bool = _setting(
         "LIGHTD_FIREWALL",
         True,
-        "Keep containers from reaching the host's own services and metadata addresses (iptables).",
+        "Keep containers from reaching the host's own services, the stores and metadata addresses (iptables).",
     )
     private_networks: bool = _setting(
         "LIGHTD_PRIVATE_NETWORKS",

@@ -1,4 +1,4 @@
-"""What containers may reach: the internet and what is published, not the host's own services nor metadata addresses.
+"""What containers may reach: the internet and what is published; not the host's own services, the stores, metadata.
 
 Two chains per network, which hold only rules of ours: `LIGHTD-<NETWORK>` for packets to the host itself (from INPUT)
 and `LIGHTD-<NETWORK>-OUT` for packets that it passes on (from DOCKER-USER, the engine's place for such rules).
@@ -6,19 +6,24 @@ and `LIGHTD-<NETWORK>-OUT` for packets that it passes on (from DOCKER-USER, the 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 
 from fleet.errors import Unavailable
+from fleet.settings import Settings
 
 _SECONDS = 10
 _RESOLVERS = Path("/etc/resolv.conf")
+_STORE_PORT = 6379
 _BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _ENGINES = "DOCKER-USER"
 _NAT = ("iptables", "-t", "nat")
@@ -39,13 +44,22 @@ _PRIVATE = {
 log = structlog.get_logger()
 
 
+def firewall_of(settings: Settings) -> Firewall:
+    """The one around this host's containers."""
+    stores = (settings.redis_url, settings.stream_url)
+    return Firewall(settings.network, private_networks=settings.private_networks, stores=stores)
+
+
 class Firewall:
     """Keeps the rules of one network in place."""
 
-    def __init__(self, network: str, *, private_networks: bool = True) -> None:
-        """`private_networks`: whether containers may connect to addresses that are not on the public internet."""
+    def __init__(self, network: str, *, private_networks: bool = True, stores: tuple[str, ...] = ()) -> None:
+        """`private_networks`: whether containers may connect to addresses that are not on the public internet. `stores`
+        are URLs that they may not connect to on other machines either.
+        """
         self._network = network
         self._private_networks = private_networks
+        self._stores = stores
         self._input = f"LIGHTD-{network.upper()}"
         self._forward = f"LIGHTD-{network.upper()}-OUT"
         self._told = False
@@ -117,6 +131,8 @@ class Firewall:
 
     def _forward_rules(self, tool: str) -> Iterator[str]:
         yield f"-o {self._network} -j DROP"  # the engine's own rule for this is lost when somebody flushes iptables
+        for address, port in _addresses(tool, self._stores):
+            yield f"-d {address} -p tcp --dport {port} -j DROP"
         yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
         yield "-p tcp --dport 53 -j RETURN"
         for address in _METADATA[tool]:
@@ -151,6 +167,18 @@ def _resolvers(tool: str) -> Iterator[str]:
             continue
         if address.version == version and not address.is_loopback:
             yield str(address)
+
+
+def _addresses(tool: str, urls: tuple[str, ...]) -> list[tuple[str, int]]:
+    """What these URLs lead to, as far as that is known now; none for a socket of this host."""
+    family = socket.AF_INET if tool == "iptables" else socket.AF_INET6
+    found: set[tuple[str, int]] = set()
+    for url in map(urlsplit, urls):
+        if url.scheme != "unix" and url.hostname:
+            with contextlib.suppress(OSError):
+                known = socket.getaddrinfo(url.hostname, url.port or _STORE_PORT, family, socket.SOCK_STREAM)
+                found |= {(str(address[0]).partition("%")[0], int(address[1])) for *_, address in known}
+    return sorted(found)
 
 
 def _bridge_is_open() -> bool:

@@ -221,6 +221,18 @@ def test_private_networks_can_be_closed_while_their_players_are_answered(
         firewall.remove()
 
 
+def test_a_store_on_another_machine_cannot_be_reached(network: str, run: Run, elsewhere: Elsewhere) -> None:
+    asking = run()
+    eventually(lambda: _reaches(asking, elsewhere.address, elsewhere.port), within_seconds=10, what="the other machine")
+    firewall = Firewall(network, stores=(f"redis://user:word@{elsewhere.address}:{elsewhere.port}/0", "unix:///x"))
+    firewall.ensure()
+    try:
+        assert not _reaches(asking, elsewhere.address, elsewhere.port)
+        assert firewall.missing() == []
+    finally:
+        firewall.remove()
+
+
 def test_names_are_still_resolved(network: str, firewall: Firewall, run: Run) -> None:
     """By the engine's own resolver inside the container."""
     firewall.ensure()

@@ -37,7 +37,7 @@ from worker.agent.store_watch import StoreWatch
 from worker.agent.strays import Strays
 from worker.agent.sweeper import Sweeper
 from worker.agent.upkeep import UPKEEP_SECONDS, Upkeep
-from worker.firewall import Firewall
+from worker.firewall import firewall_of
 from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
 from worker.second_copy import SecondCopy
@@ -96,7 +96,7 @@ class Agent:
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
-        self.firewall = Firewall(settings.network, private_networks=settings.private_networks)
+        self.firewall = firewall_of(settings)
         self.pruning = Pruning(settings, runtime, self._containers, store)
 
     def run(self, stop: threading.Event) -> None:

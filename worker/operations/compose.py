@@ -11,7 +11,7 @@ from fleet.stats import StatsStore
 from fleet.store import connect
 from storage.volumes import Volumes
 from worker.console.relay import relay
-from worker.firewall import Firewall
+from worker.firewall import firewall_of
 from worker.known_store import KnownStore
 from worker.operations.host import Host
 from worker.operations.run import Runner
@@ -35,8 +35,6 @@ def create_runner(settings: Settings) -> Runner:
         volumes=Volumes(settings),
         relay=relay,
         knows_store=KnownStore(nodes, settings.data, node=settings.node).is_known,
-        firewall=(
-            Firewall(settings.network, private_networks=settings.private_networks) if settings.firewall else None
-        ),
+        firewall=firewall_of(settings) if settings.firewall else None,
     )
     return Runner(host)
