@@ -96,11 +96,29 @@ class Storm:
                 self.report.faults[name] += 1
         self.timeline.note("HEAL", "the load has ended")
         self.report.broken += self._heal() + self.timeline.violations
+        if not self.report.broken:
+            self.report.broken += self._turn_all() or self._heal()
 
     def _many(self) -> int:
         """How many servers there are, once they are many."""
         count = sum(server.there is True for server in self._load.servers)
         return count if count >= MANY else 0
+
+    def _turn_all(self) -> list[str]:
+        """Start what is at rest and stop what runs: nothing disturbs that any more, so all of it must be done."""
+        stack, asked = self._place.stack, {}
+        for record in self._place.containers.of_node(self._place.settings.node):
+            action = {State.READY: "start", State.RUNNING: "stop"}.get(record.state)
+            if action:
+                answer = stack.api("POST", f"/containers/{record.internal_id}/{action}")
+                asked[record.internal_id, action] = answer.json().get("job_id", answer.text)
+        ended = {what: stack.wait_for_job(job_id, _SETTLED_SECONDS) for what, job_id in asked.items()}
+        self.timeline.note("HEAL", f"{len(asked)} containers were started or stopped once more")
+        return [
+            f"At rest the {action} of {name} has {job['state']}: {job['error']}"
+            for (name, action), job in ended.items()
+            if job["state"] != "done"
+        ]
 
     def _heal(self) -> list[str]:
         """Wait until everything is well; what is not after a long while."""
