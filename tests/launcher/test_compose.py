@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fleet.settings import Settings
 from scripts.processes import processes
 from tests.support.stack import CHECKOUT
 
+FIXED = {"LIGHTD_BIND", "LIGHTD_ENGINE", "LIGHTD_FILES_URL"}  # by what compose.yaml mounts and publishes
 SEES_MOUNTS = {"files": "rshared", "agent": "rshared", "quick": "rslave", "long": "rslave"}
 
 
@@ -42,9 +44,10 @@ def test_mounts_of_volumes_are_seen_where_they_are_needed(services: dict[str, An
     assert {name: how for name, how in seen.items() if how.startswith("r")} == SEES_MOUNTS
 
 
-def test_every_service_is_told_its_node_and_data(services: dict[str, Any]) -> None:
-    for service in services.values():
-        assert {"LIGHTD_NODE", "LIGHTD_DATA"} <= service["environment"].keys()
+def test_every_service_is_told_every_setting(services: dict[str, Any]) -> None:
+    told = {item.metadata["variable"] for item in fields(Settings)} - FIXED
+    for name, service in services.items():
+        assert service["environment"].keys() - FIXED == told, name
 
 
 def test_the_image_holds_all_that_the_processes_import() -> None:
