@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, g, request
 from flask_sock import Sock
+from werkzeug.routing import WebsocketMismatch
 from wsproto.utilities import RemoteProtocolError
 
 from app.auth import current_address, public, unauthenticated
@@ -54,6 +55,7 @@ def init_sockets(app: Flask) -> None:
     app.extensions[_EXTENSION] = live
     app.config["SOCK_SERVER_OPTIONS"] = server_options(settings.socket_message_bytes)
     app.register_error_handler(RemoteProtocolError, _bad_handshake)
+    app.register_error_handler(WebsocketMismatch, _no_handshake)
     app.register_error_handler(Unauthenticated, lambda _error: unauthenticated())
     app.register_blueprint(_blueprint(live, sweeper, flusher))
 
@@ -113,3 +115,7 @@ def _prepare(environ: dict[str, Any], flusher: Flusher, backlog_bytes: int) -> N
 
 def _bad_handshake(error: RemoteProtocolError) -> Response:
     return problem(400, {"error": f"This is not a WebSocket handshake: {error}", "code": "bad_handshake"})
+
+
+def _no_handshake(_error: WebsocketMismatch) -> Response:
+    return problem(400, {"error": "This is a WebSocket: connect to it with ws:// or wss://.", "code": "bad_handshake"})

@@ -151,11 +151,11 @@ def test_a_broken_handshake_gets_400_and_holds_no_place(api: Api, name: str, spo
     assert answer.json()["code"] == "bad_handshake"
 
 
-def test_a_plain_get_is_no_socket(api: Api, name: str) -> None:
+def test_a_plain_get_is_told_to_open_a_socket(api: Api, name: str) -> None:
     headers = {"Authorization": f"Bearer {api.token}", "Accept": "Application/vnd.pkglatv1+json"}
     answer = requests.get(f"http://{api.address}/ws/{name}", headers=headers, timeout=10)
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_handshake")
+    assert answer.json()["error"] == "This is a WebSocket: connect to it with ws:// or wss://."
 
 
 def test_tokens_in_urls_are_never_logged(api: Api, name: str) -> None:
