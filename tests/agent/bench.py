@@ -102,14 +102,14 @@ class Bench:
         """SIGKILL."""
         assert self.agent
         self.agent.kill()
-        self.agent.wait(10)
+        self.agent.wait(60)
 
     def stop_agent(self) -> float:
         """SIGTERM; answers the seconds that its end took."""
         assert self.agent
         began = time.monotonic()
         self.agent.send_signal(signal.SIGTERM)
-        assert self.agent.wait(10) == 0
+        assert self.agent.wait(60) == 0
         return time.monotonic() - began
 
     def await_agent(self) -> None:
@@ -241,7 +241,7 @@ class Bench:
         if self.agent and self.agent.poll() is None:
             self.kill_agent()
         if self._worker:
-            self._worker.join(5)
+            self._worker.join(60)
         for found in self.engine.containers.list(all=True, filters={"label": f"lightd.node={self.node}"}):
             found.remove(force=True)
         for network in self.engine.networks.list(names=[self.settings.network]):

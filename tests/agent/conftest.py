@@ -11,7 +11,7 @@ from docker.models.images import Image
 
 from fleet.store import Client
 from tests.agent.bench import Bench, new_settings
-from tests.agent.own_store import OwnStore
+from tests.support.own_store import OwnStore
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ class Listener:
         self._client = redis.Redis.from_url(stream_url)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=False)
         self._subscription.subscribe(console_channel(container_id))
-        assert self._subscription.get_message(timeout=5)
+        assert self._subscription.get_message(timeout=60)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self.heard: list[tuple[float, int, str]] = []

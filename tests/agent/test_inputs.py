@@ -132,7 +132,7 @@ def test_an_order_that_comes_too_late_is_not_carried_out(host: Bench) -> None:
     _run(host, "echo", _ECHO)
     order = {"input": host.id_of("echo"), "data": "late\n", "reply": "late", "until": time.time() - 1}
     host.stores.record.rpush(key("orders", host.node), json.dumps(order))
-    answer = host.stores.blocking.blpop([key("reply", "late")], timeout=5)
+    answer = host.stores.blocking.blpop([key("reply", "late")], timeout=30)
     assert "too late" in answer[1]
     assert host.send("echo", "now\n") is None
     eventually(lambda: b"got now" in host.output("echo"), within_seconds=5, what="the echo")

@@ -13,8 +13,8 @@ from docker.models.images import Image
 from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench, new_settings
 from tests.agent.listener import Listener
-from tests.agent.own_store import OwnStore
 from tests.support.deadline import eventually
+from tests.support.own_store import OwnStore
 from tests.support.way import Way
 
 pytestmark = pytest.mark.engine

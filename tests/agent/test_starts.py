@@ -95,5 +95,5 @@ def test_a_pattern_that_changes_meanwhile_is_looked_for_from_the_first_line_on(h
         host.await_state("patched", State.RUNNING)
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
     host.start_agent()

@@ -17,8 +17,8 @@ from docker.models.images import Image
 from fleet.lifecycle import Action
 from fleet.models import Limits
 from tests.agent.bench import Bench, new_settings
-from tests.agent.own_store import OwnStore
 from tests.support.deadline import eventually
+from tests.support.own_store import OwnStore
 
 pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(880)]
 

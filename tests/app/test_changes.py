@@ -46,7 +46,7 @@ def agent(offered: Services, answer: str) -> Iterator[list[dict[str, Any]]]:
     thread = threading.Thread(target=obey)
     thread.start()
     yield taken
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -127,7 +127,7 @@ def repaired(api: Api, offered: Services, dispatched: list[Job], **ending: Any) 
             lambda: dispatched[-1] if dispatched[-1].kind == "repair" else None, within_seconds=20, what="the job"
         )
         offered.containers.write("game", offered.jobs.claim(job.job_id, "worker"), **ending)
-        return call.result(20)
+        return call.result(60)
 
 
 def test_a_repair_tells_what_was_done(api: Api, offered: Services, worker: Worker, dispatched: list[Job]) -> None:

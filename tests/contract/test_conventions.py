@@ -57,7 +57,7 @@ def test_a_protected_route_asks_for_the_token_first_and_then_for_the_vendor_type
     stack: Stack, method: str, path: str
 ) -> None:
     def call(**headers: str) -> requests.Response:
-        return requests.request(method, stack.base_url + path, headers=headers, timeout=10)
+        return requests.request(method, stack.base_url + path, headers=headers, timeout=60)
 
     for headers in ({}, {"Accept": VENDOR_TYPE}, {"Authorization": "Bearer lightd_" + "0" * 32, "Accept": VENDOR_TYPE}):
         answer = call(**headers)
@@ -72,7 +72,7 @@ def test_a_protected_route_asks_for_the_token_first_and_then_for_the_vendor_type
 )
 def test_an_authorization_header_of_another_form_is_no_token(stack: Stack, authorization: str) -> None:
     headers: dict[str, str | bytes] = {"Authorization": authorization.encode("latin-1"), "Accept": VENDOR_TYPE}
-    refused(requests.get(f"{stack.base_url}/volumes", headers=headers, timeout=10), 401, NO_TOKEN)
+    refused(requests.get(f"{stack.base_url}/volumes", headers=headers, timeout=60), 401, NO_TOKEN)
 
 
 def test_a_token_must_match_to_its_last_character(stack: Stack) -> None:

@@ -12,23 +12,23 @@ pytestmark = pytest.mark.engine
 
 
 def test_ping_says_that_it_is_running_and_in_which_version(stack: Stack) -> None:
-    body = accepted(requests.get(f"{stack.base_url}/api/v1/public/ping", timeout=10))
+    body = accepted(requests.get(f"{stack.base_url}/api/v1/public/ping", timeout=60))
     assert body.keys() == {"status", "message", "version"}
     assert (body["status"], body["message"]) == ("ok", "Lightd is running")
     assert body["version"][0].isdigit()
 
 
 def test_health_is_public(stack: Stack) -> None:
-    assert requests.get(f"{stack.base_url}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"{stack.base_url}/healthz", timeout=60).status_code == 200
 
 
 def test_readiness_is_public_and_lists_the_nodes_that_are_missing(stack: Stack) -> None:
-    body = accepted(requests.get(f"{stack.base_url}/readyz", timeout=10))
+    body = accepted(requests.get(f"{stack.base_url}/readyz", timeout=60))
     assert body["missing"] == [], "the only node is here"
 
 
 def test_the_description_of_the_api_is_public_and_names_the_main_routes(stack: Stack) -> None:
-    body = accepted(requests.get(f"{stack.base_url}/openapi.json", timeout=10))
+    body = accepted(requests.get(f"{stack.base_url}/openapi.json", timeout=60))
     assert body["openapi"].startswith("3.")
     paths = " ".join(body["paths"])
     for route in ("/volumes", "/network/ports", "/containers", "/auth/tokens", "/jobs/"):

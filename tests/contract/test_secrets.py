@@ -70,8 +70,8 @@ def use_tokens(planted: Planted) -> None:
     stack = planted.stack
     for token in (planted.issued, planted.single_use, planted.single_use, planted.wrong_token):
         planted.call("GET", "/volumes", token=token)
-        planted.answers.append(requests.get(f"{stack.base_url}/volumes?token={token}", timeout=10))
-        planted.answers.append(requests.get(f"{stack.base_url}/ws/x?token={token}", timeout=10))
+        planted.answers.append(requests.get(f"{stack.base_url}/volumes?token={token}", timeout=60))
+        planted.answers.append(requests.get(f"{stack.base_url}/ws/x?token={token}", timeout=60))
     with stack.socket("nobody", token=planted.issued) as events:
         events.wait_for(lambda event: event["event"] == "daemon_message")
     with pytest.raises(websocket.WebSocketBadStatusException):
@@ -110,10 +110,10 @@ def use_links(planted: Planted) -> None:
     accepted(planted.call("POST", f"/volumes/{volume}/files", {"path": "a.txt", "content": "b"}))
     made = accepted(planted.stack.api("POST", f"/volumes/{volume}/links", json={"path": "a.txt", "action": "download"}))
     link = made["url"]
-    assert requests.get(link, timeout=10).content == b"b"
+    assert requests.get(link, timeout=60).content == b"b"
     planted.links.append(link.rpartition("/")[2])
-    planted.answers.append(requests.put(link, data=b"c", timeout=10))
-    planted.answers.append(requests.get(f"{link}x", timeout=10))
+    planted.answers.append(requests.put(link, data=b"c", timeout=60))
+    planted.answers.append(requests.get(f"{link}x", timeout=60))
     url = f"http://user:{planted.url_password}@127.0.0.1:1/x"
     planted.call("POST", f"/volumes/{volume}/pull", {"url": url, "path": "x"})
 

@@ -103,7 +103,7 @@ def test_an_upload_that_is_cut_off_leaves_the_old_file(stack: Stack, volume: str
         f"Accept: {VENDOR_TYPE}\r\nContent-Length: 1000000\r\n\r\n"
     )
     host, _, port = stack.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(head.encode() + b"half of it")
         connection.shutdown(socket.SHUT_WR)
         told = connection.makefile("rb").read()
@@ -139,10 +139,10 @@ def test_links_work_without_headers_and_end_with_their_time(stack: Stack, volume
     def link(**wanted: str) -> str:
         return str(accepted(stack.api("POST", f"/volumes/{volume}/links", json={"path": "a", **wanted}))["url"])
 
-    assert requests.put(link(action="upload"), data=b"hello", timeout=20).status_code == 200
-    assert requests.get(link(action="download"), timeout=20).content == b"hello"
+    assert requests.put(link(action="upload"), data=b"hello", timeout=60).status_code == 200
+    assert requests.get(link(action="download"), timeout=60).content == b"hello"
     short = link(action="download", ttl="1s")
-    eventually(lambda: requests.get(short, timeout=20).status_code == 403, within_seconds=5, what="its end")
+    eventually(lambda: requests.get(short, timeout=60).status_code == 403, within_seconds=5, what="its end")
 
 
 def test_direct_transfers_work_where_the_host_has_no_address(stack: Stack, volume: str) -> None:

@@ -126,10 +126,10 @@ def test_a_link_to_a_file_outside_is_neither_followed_nor_its_target_changed(
 def test_a_pipe_that_a_container_made_keeps_nobody_waiting(stack: Stack, servers: Servers) -> None:
     servers.output_of("mkfifo pipe")
     volume = servers.body()["volume_id"]
-    listed = accepted(stack.api("GET", f"/volumes/{volume}/files", timeout=10))["files"]
+    listed = accepted(stack.api("GET", f"/volumes/{volume}/files", timeout=60))["files"]
     assert "pipe" in [file["name"] for file in listed]
     body = {"source": "pipe", "destination": "copied"}
-    assert stack.api("POST", f"/volumes/{volume}/copy", json=body, timeout=10).status_code < 500
+    assert stack.api("POST", f"/volumes/{volume}/copy", json=body, timeout=60).status_code < 500
 
 
 def test_links_are_listed_as_links(stack: Stack, volume: str) -> None:

@@ -63,7 +63,7 @@ def test_an_archive_whose_call_was_cut_off_is_packed_once_and_told_by_its_job(st
         eventually(lambda: calls_at_work(stack), within_seconds=20, what="the first call")
         assert refused(pack(), 409)["code"] == "idempotency_in_progress"
         kill_with_children(stack, "api")
-        call.join(30)
+        call.join(60)
         assert cut_off == [True]
         again = eventually(lambda: answered(pack()), within_seconds=30, what="the end of the first call's lease")
     job = stack.wait_for_job(accepted(again, 202)["job_id"], 60)

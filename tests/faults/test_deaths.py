@@ -116,7 +116,7 @@ def test_the_api_recovers_when_a_store_is_restarted_and_nothing_is_lost(
 
 def _answers_until_restarted(stack: Stack, name: str, old: int) -> Iterator[requests.Response]:
     while stack.pid(name) == old:
-        yield stack.api("GET", "/containers", timeout=10)
+        yield stack.api("GET", "/containers", timeout=60)
 
 
 def test_while_the_store_does_not_answer_everything_is_503_and_says_when_to_try_again(
@@ -127,7 +127,7 @@ def test_while_the_store_does_not_answer_everything_is_503_and_says_when_to_try_
     stack.kill("store", signal.SIGSTOP)
     try:
         calls = [("GET", "/containers"), ("POST", f"/containers/{container}/start"), ("POST", "/volumes"), READINESS]
-        answers = at_once([partial(stack.api, method, path, timeout=20) for method, path in calls])
+        answers = at_once([partial(stack.api, method, path, timeout=60) for method, path in calls])
         for answer in answers:
             refused(answer, 503)
             assert int(answer.headers["Retry-After"]) >= 1

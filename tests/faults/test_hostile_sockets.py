@@ -59,7 +59,7 @@ def test_a_frame_against_the_rules_harms_nobody_else(
     stack: Stack, reader: str, neighbour: EventSocket, frame: bytes
 ) -> None:
     host, _, port = stack.address.partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as client:
+    with socket.create_connection((host, int(port)), timeout=60) as client:
         request = HANDSHAKE.format(container=reader, token=stack.token, address=stack.address)
         client.sendall(request.encode())
         assert client.recv(4096).startswith(b"HTTP/1.1 101")
@@ -98,6 +98,6 @@ def test_an_abrupt_end_of_a_hundred_connections_is_no_news_to_others(
     host, _, port = stack.address.partition(":")
     request = HANDSHAKE.format(container=reader, token=stack.token, address=stack.address).encode()
     for _ in range(100):
-        with socket.create_connection((host, int(port)), timeout=10) as client:
+        with socket.create_connection((host, int(port)), timeout=60) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(request)

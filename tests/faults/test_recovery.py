@@ -114,7 +114,7 @@ def empty_the_stores(stack: Stack) -> None:
 
 
 def ready(stack: Stack) -> Answer:
-    answer: Answer = requests.get(f"{stack.base_url}/readyz", timeout=10).json()
+    answer: Answer = requests.get(f"{stack.base_url}/readyz", timeout=60).json()
     return answer
 
 

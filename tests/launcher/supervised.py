@@ -66,7 +66,7 @@ class Supervised:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to the supervisor and wait; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def is_alive(pid: int) -> bool:

@@ -65,8 +65,8 @@ class Person:
         """End it, whatever it does."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
-        self._reader.join(10)
+        self.process.wait(60)
+        self._reader.join(60)
         os.close(self._input)
         if self.process.stdout is not None:
             self.process.stdout.close()
@@ -142,7 +142,7 @@ def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     person.sees("* exit")
     stack.wait_for_state(container, "ready")
     person.type("\x04")
-    assert person.process.wait(30) == 0
+    assert person.process.wait(60) == 0
     assert person.seen.count("got hello") == 1, "what was seen is not told again"
 
 

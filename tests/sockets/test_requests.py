@@ -71,7 +71,7 @@ def test_what_waits_for_its_turn_is_not_done_once_its_token_has_ended(api: Api, 
     closed = threading.Event()
 
     def after_the_end(_order: dict[str, Any]) -> str:
-        closed.wait(20)
+        closed.wait(60)
         return ""
 
     with agent(api, after_the_end) as taken:

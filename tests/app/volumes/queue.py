@@ -57,7 +57,7 @@ class Queue:
     def close(self) -> None:
         """Wait for all that was begun."""
         for thread in self.threads:
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive()
         for client in (self.stores.record, self.stores.blocking, self.stores.stream, self.stores.stream_bytes):
             client.close()

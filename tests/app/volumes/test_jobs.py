@@ -61,7 +61,7 @@ class Web:
                 self.send_header("Content-Length", str(len(web.content)))
                 self.end_headers()
                 self.wfile.write(web.content[:200_000])
-                web.released.wait(20)
+                web.released.wait(60)
                 self.wfile.write(web.content[200_000:])
 
             def log_message(self, *_: object) -> None:
@@ -99,7 +99,7 @@ def pulling(files: Files, web: Web, impatient: None) -> Iterator[str]:
     web.released.clear()
     answer = files.post("pull", {"url": web.url, "path": "a.jar"})
     assert (answer.status_code, answer.json["state"]) == (202, "running")
-    assert web.asked.wait(10)
+    assert web.asked.wait(60)
     yield answer.json["job_id"]
     web.released.set()
 
@@ -344,7 +344,7 @@ def test_a_containers_own_file_is_never_taken_for_the_archive_of_a_worker_that_d
 
 def test_a_second_delivery_of_a_running_job_steps_aside(files: Files, web: Web, pulling: str, queue: Queue) -> None:
     queue.run(pulling)
-    queue.threads[-1].join(5)
+    queue.threads[-1].join(60)
     assert not queue.threads[-1].is_alive()
     web.released.set()
     assert ended(files.api, pulling)["state"] == "done"

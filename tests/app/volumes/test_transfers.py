@@ -35,7 +35,7 @@ def content(files: Files) -> bytes:
 @pytest.fixture
 def own_address(files: Files, offered: Services, node: Node) -> None:
     """The host's files process listens on HTTP."""
-    offered.nodes.announce(replace(node, files_address=OWN_ADDRESS, last_seen=time.time()))
+    offered.nodes.announce(replace(node, files_address=OWN_ADDRESS))
 
 
 def test_a_file_is_downloaded_with_the_headers_of_its_host(files: Files, content: bytes) -> None:
@@ -251,8 +251,8 @@ def test_a_link_leads_to_the_host_where_that_has_an_address(files: Files) -> Non
 
 
 def test_a_transfer_with_a_host_that_is_away_is_503(files: Files, api: Api, offered: Services, node: Node) -> None:
-    gone = replace(node, files_address="unix:///nowhere/files.sock", last_seen=time.time())
+    gone = replace(node, files_address="unix:///nowhere/files.sock")
     offered.nodes.announce(gone)
     for answer in (files.get("download", path="a"), files.put("upload", b"x", path="a")):
         assert (answer.status_code, answer.json["code"]) == (503, "files_unavailable")
-    offered.nodes.announce(replace(node, last_seen=time.time()))
+    offered.nodes.announce(node)

@@ -208,6 +208,6 @@ def test_two_deliveries_at_once_do_the_work_once(site: Site, monkeypatch: pytest
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(creations) == 1
     assert (site.job(job).state, site.job(job).attempt) == ("done", 1)

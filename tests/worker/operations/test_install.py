@@ -205,7 +205,7 @@ def test_a_kill_cancels_an_install_while_the_image_is_pulled(site: Site) -> None
     thread = started_in_background(site, job)
     eventually(lambda: site.job(job).progress, within_seconds=5, what="progress")
     site.ask("a", Action.KILL)
-    thread.join(5)
+    thread.join(60)
     container = site.container("a")
     assert (site.job(job).state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
     assert site.port_is_free()
@@ -219,7 +219,7 @@ def test_a_kill_cancels_an_install_while_the_script_runs(site: Site) -> None:
     eventually(lambda: site.runtime.inspect(install_name("a")), within_seconds=5, what="the install container")
     site.ask("a", Action.KILL)
     site.runtime.signal(install_name("a"), "SIGKILL")
-    thread.join(5)
+    thread.join(60)
     assert (site.job(job).state, site.container("a").error) == ("cancelled", "Cancelled")
     assert site.runtime.every(NODE) == []
 
@@ -230,7 +230,7 @@ def test_deleting_while_installing_leaves_nothing(site: Site) -> None:
     thread = started_in_background(site, job)
     eventually(lambda: site.runtime.inspect(install_name("a")), within_seconds=5, what="the install container")
     deletion = site.run(site.ask("a", Action.DELETE))
-    thread.join(5)
+    thread.join(60)
     assert (site.job(job).state, deletion.state) == ("cancelled", "done")
     assert site.port_is_free()
     assert_nothing_is_left(site, "a")
@@ -305,7 +305,7 @@ def test_a_reinstall_cancelled_while_its_image_is_pulled_leaves_the_old_containe
     thread = started_in_background(site, job)
     eventually(lambda: site.job(job).progress, within_seconds=20, what="progress")
     site.ask("a", Action.KILL)
-    thread.join(20)
+    thread.join(60)
     after = site.container("a")
     assert (site.job(job).state, after.state, after.spec) == ("cancelled", State.READY, before.spec)
     assert site.run(site.ask("a", Action.START)).state == "done"

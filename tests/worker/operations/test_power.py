@@ -260,7 +260,7 @@ def test_a_restart_whose_process_ended_before_it_was_parked_goes_on(
 
     monkeypatch.setattr(disown, deliver_again)
     site.run(job)
-    followers[0].join(5)
+    followers[0].join(60)
     assert (site.job(job).state, site.container("a").state) == ("done", State.RUNNING)
 
 
@@ -327,7 +327,7 @@ def test_a_second_delivery_steps_aside_and_another_job_waits(site: Site) -> None
         thread.start()
         thread.join(0.2)
         assert thread.is_alive()
-    thread.join(5)
+    thread.join(60)
     assert site.job(deletion).state == "done"
     assert not list((site.host.settings.run_folder / "locks").iterdir())
 
@@ -361,7 +361,7 @@ def test_a_lease_is_held_while_a_job_is_worked_on(site: Site) -> None:
     eventually(lambda: site.redis.ttl(f"lightd:lease:{job.job_id}") == 4, within_seconds=5, what="its aging")
     eventually(lambda: site.redis.ttl(f"lightd:lease:{job.job_id}") >= 5, within_seconds=5, what="its renewal")
     site.runtime.signal(install_name("a"), "SIGKILL")
-    thread.join(5)
+    thread.join(60)
     assert site.redis.exists(f"lightd:lease:{job.job_id}") == 0
 
 

@@ -36,7 +36,7 @@ def silent_registry() -> Iterator[str]:
 
     class Silent(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            released.wait(30)
+            released.wait(60)
 
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""

@@ -23,20 +23,26 @@ class OwnStore:
         self._socket = folder / "store.sock"
         self.url = f"unix://{self._socket}"
 
+    @property
+    def client(self) -> redis.Redis:
+        """A client with text answers."""
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
     def start(self) -> None:
         """Start it and wait until it answers."""
-        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._durable else ["--appendonly", "no"]
+        keep = ["--appendonly", "yes", "--appendfsync", "everysec"] if self._durable else ["--appendonly", "no"]
         command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self._socket), "--save", "", *keep]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, "--dir", str(self._folder)], stdout=log, stderr=log)
         eventually(self._answers, within_seconds=10, what="the store")
 
     def stop(self) -> None:
-        """End it."""
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
-        self._process.terminate()
-        self._process.wait(10)
+        """End it; fine when it does not run."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
 
     def signal(self, number: signal.Signals) -> None:
         """Freeze it or let it go on."""
