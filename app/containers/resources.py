@@ -14,7 +14,7 @@ from app.idempotency import repeatable
 from app.jobs.failure import failure_of
 from app.json_body import Blueprint
 from app.services import services
-from fleet.errors import NodeTimeout
+from fleet.errors import Conflict, NodeTimeout
 from fleet.repositories.jobs import new_job
 from fleet.scopes import Scope
 
@@ -81,14 +81,18 @@ def post_resources(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     offered = services()
     node = offered.nodes.online(offered.containers.get(internal_id).node)
     job = new_job("resources", node.id, "quick", internal_id=internal_id, arguments=new_limits(wanted, node))
-    offered.containers.open_limits_job(job)
-    enqueue(offered, job)
+    begun = offered.containers.open_limits_job(job)
+    if begun is job:
+        enqueue(offered, job)
+    job_id = begun if isinstance(begun, str) else begun.job_id
     try:
-        ended = offered.jobs.wait(job.job_id, _PATIENCE_SECONDS)
+        ended = offered.jobs.wait(job_id, _PATIENCE_SECONDS)
     except NodeTimeout as error:
-        told = f"Node {node.id} has not answered; it changes the limits when it can: see job {job.job_id}."
+        told = f"Node {node.id} has not answered; it changes the limits when it can: see job {job_id}."
         raise NodeTimeout(told) from error
+    if ended.state == "cancelled":
+        raise Conflict("Other limits were asked for before these were set; look what holds now.", code="cancelled")
     if ended.state != "done":
         raise failure_of(ended)
     limits = shown_limits(offered.containers.get(internal_id).spec.limits)
-    return {"message": "Limits changed", "internal_id": internal_id, "job_id": job.job_id, "limits": limits}
+    return {"message": "Limits changed", "internal_id": internal_id, "job_id": job_id, "limits": limits}

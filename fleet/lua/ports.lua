@@ -80,6 +80,10 @@ local function choose_ports(wishes, node, id)
     for _, member in ipairs(redis.call('SMEMBERS', K.ports_free(wanted.protocol))) do
       if usable(member) then return member end
     end
+    -- None is left but those that a rebinding is about to give back.
+    for _, member in ipairs(members_of(redis.call('HGET', K.container(id), 'ports') or '[]')) do
+      if redis.call('HGET', K.port(member), 'protocol') == wanted.protocol and usable(member) then return member end
+    end
     return nil, 'none', wanted.protocol
   end
 

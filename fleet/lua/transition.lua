@@ -26,6 +26,11 @@ if guard.states then
     tie_job(request.job, current)
     return {'same', current}
   end
+  local killer = request.job and request.job.kind == 'kill' and current and redis.call('HGET', K.job(current), 'killer')
+  if killer and is_open(killer) then
+    tie_job(request.job, killer)
+    return {'same', killer}
+  end
   if not allowed then return refuse('state', state) end
 end
 local doing = request.job and current and is_open(current) and redis.call('HGET', K.job(current), 'kind')
@@ -98,7 +103,7 @@ if request.job then
     supersede(current, request.at)
     redis.call('HSET', K.container(id), 'job_id', request.job.job_id)
   elseif current then
-    redis.call('HSET', K.job(current), 'cancel', '1')
+    redis.call('HSET', K.job(current), 'cancel', '1', 'killer', request.job.job_id)
   end
   open_job(request.job)
 end

@@ -168,17 +168,18 @@ class ContainerRepository:
             if answer[1] != "revision":
                 _raise_refusal(answer)
 
-    def open_limits_job(self, job: Job) -> None:
+    def open_limits_job(self, job: Job) -> Job | str:
         """Record a job that changes limits; it takes the place of an earlier one that is not done.
 
+        Answers `job`, or the id of the job with the same limits that is under way already.
         Raises NotFound, ActionNotAllowed while the container installs, Conflict while it is deleted.
         """
         answer = self._scripts.run("open_limits_job", {"job": job_fields(job)})
-        if answer[0] == "ok":
-            return
-        if answer[1] == "installing":
-            raise installing()
-        _raise_refusal(answer)
+        if answer[0] == "refused":
+            if answer[1] == "installing":
+                raise installing()
+            _raise_refusal(answer)
+        return answer[1] if answer[0] == "same" else job
 
     def write(
         self,

@@ -203,6 +203,26 @@ def test_a_silent_host_is_named_with_the_job_that_it_still_has(
     assert api.get(f"/jobs/{dispatched[-1].job_id}").json["state"] == "queued"
 
 
+def test_the_same_limits_asked_for_again_meanwhile_are_the_same_job(
+    api: Api, dispatched: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "_PATIENCE_SECONDS", 0.05)
+    before = len(dispatched)
+    first, again = (api.post("/containers/game/resources", {"pids": 50, "cpu": 1}) for _ in range(2))
+    (job,) = dispatched[before:]
+    assert first.json["error"] == again.json["error"]
+    assert api.get(f"/jobs/{job.job_id}").json["state"] == "queued"
+
+
+def test_who_asked_for_limits_that_others_took_the_place_of_is_told_so(
+    api: Api, offered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_worker(offered, monkeypatch, "cancelled", error="Another action took its place.")
+    answer = api.post("/containers/game/resources", {"pids": 50})
+    assert answer.status_code == 409
+    assert answer.json["error"] == "Other limits were asked for before these were set; look what holds now."
+
+
 def test_resources_of_what_does_not_run_are_its_limits(api: Api) -> None:
     limits = {"memory": GIB, "cpu": 1.0, "swap": 0, "pids": 512, "io_weight": None}
     assert api.get("/containers/game/resources").json == {"internal_id": "game", "limits": limits, "usage": None}

@@ -87,6 +87,15 @@ def test_a_port_that_cannot_be_had_changes_nothing(
     assert holders(api) == ["game", "", ""]
 
 
+def test_any_port_may_be_one_that_it_has_when_no_other_is_free(api: Api, worker: Worker) -> None:
+    worker.install("game")
+    wish = {"container_port": 80, "protocol": "tcp"}
+    assert api.post(REBIND, {"ports": [wish] * 4}).status_code == 409
+    assert holders(api) == ["game", "", ""]
+    assert api.post(REBIND, {"ports": [wish] * 3}).status_code == 200
+    assert holders(api) == ["game", "game", "game"]
+
+
 @pytest.mark.parametrize("body", [{}, {"ports": None}, {"ports": [{"port": 1}]}, {"ports": [port(25566)] * 2}])
 def test_a_body_that_names_no_ports_is_400(api: Api, worker: Worker, body: dict[str, Any]) -> None:
     worker.install("game")

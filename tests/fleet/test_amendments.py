@@ -17,8 +17,8 @@ from tests.fleet.conftest import NODE, Record
 from tests.support.at_once import at_once
 
 
-def limits_job() -> Job:
-    return new_job("resources", NODE, "quick", internal_id="a", arguments={"pids": 50})
+def limits_job(pids: int = 50) -> Job:
+    return new_job("resources", NODE, "quick", internal_id="a", arguments={"pids": pids})
 
 
 def test_changes_at_the_same_time_are_all_kept(record: Record) -> None:
@@ -81,7 +81,7 @@ def test_new_limits_leave_the_job_under_way_alone(record: Record) -> None:
 
 def test_of_limits_that_nobody_has_set_yet_the_latest_count(record: Record) -> None:
     record.ready("a")
-    first, second = limits_job(), limits_job()
+    first, second = limits_job(50), limits_job(60)
     for job in (first, second):
         record.containers.open_limits_job(job)
     assert [record.jobs.get(job.job_id).state for job in (first, second)] == ["cancelled", "queued"]

@@ -177,6 +177,26 @@ def test_a_kill_during_an_install_asks_the_install_to_end(record: Record) -> Non
     assert record.containers.get("a").job_id == install.job_id
 
 
+@pytest.mark.parametrize("under_way", ["install", "repair"])
+def test_two_kills_beside_the_job_that_they_cancel_are_one(record: Record, under_way: str) -> None:
+    if under_way == "install":
+        record.create("a")
+    else:
+        repair = new_job("repair", NODE, "quick", internal_id="a")
+        record.containers.begin(record.running("a")[0], Action.REPAIR, repair)
+
+    def kill() -> str:
+        job = new_job("kill", NODE, "agent", internal_id="a")
+        begun = record.containers.begin(record.containers.get("a"), Action.KILL, job)
+        return begun if isinstance(begun, str) else begun.job_id
+
+    first = kill()
+    assert kill() == first
+    assert record.redis.llen(key("orders", NODE)) == 1
+    record.jobs.finish(record.jobs.get(first), "done")
+    assert kill() != first, "that one is done"
+
+
 def test_an_older_attempt_can_write_nothing(record: Record) -> None:
     job = record.create("a")
     first = record.jobs.claim(job.job_id, "w1")
