@@ -97,10 +97,10 @@ class Console:
         newest = self._redis.hget(key("console_position", container_id), "seq")
         return (_message(oldest[0]).seq if oldest else 0), int(newest or 0)
 
-    def tail(self, container_id: str, lines: int) -> str:
-        """The last `lines` lines of output, each with its newline."""
+    def tail(self, container_id: str, lines: int, until: int | None = None) -> str:
+        """The last `lines` lines of output, each with its newline; nothing after the seq `until`."""
         found: list[str] = []
-        last = "+"
+        last = "+" if until is None else f"{until}-0"
         while len(found) < lines:
             entries = self._redis.xrevrange(key("console", container_id), last, "-", count=_CHUNK)
             for entry in entries:

@@ -167,8 +167,11 @@ def get_logs(query: dict[str, Any], internal_id: str) -> dict[str, Any]:
     if query["install"]:
         return {"logs": _last_lines(offered.containers.install_log(internal_id), query["lines"])}
     if query["since"] is not None:
-        return {"logs": "".join(message.text for message in offered.console.since(internal_id, query["since"]))}
-    return {"logs": offered.console.tail(internal_id, query["lines"])}
+        found = list(offered.console.since(internal_id, query["since"]))
+        newest = found[-1].seq if found else query["since"]
+        return {"logs": "".join(message.text for message in found), "seq": newest}
+    _, newest = offered.console.reach(internal_id)
+    return {"logs": offered.console.tail(internal_id, query["lines"], until=newest), "seq": newest}
 
 
 def _add_power_route(action: Action) -> None:

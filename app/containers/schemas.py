@@ -225,6 +225,7 @@ class Logs(Schema):
     """Output of a container."""
 
     logs = fields.String()
+    seq = fields.Integer(metadata={"description": "Of the last output there was: what comes after it is `?since=` it."})
 
 
 class BoundPort(Schema):

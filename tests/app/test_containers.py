@@ -375,13 +375,21 @@ def say(offered: Services, *batches: str) -> list[int]:
 def test_output_can_be_read_afterwards(api: Api, offered: Services, query: str, text: str) -> None:
     say(offered, "one\ntwo\n", "three\n")
     offered.containers.write_install_log("game", "installing 1\ninstalling 2\n")
-    assert api.get(f"/containers/game/logs{query}").json == {"logs": text}
+    assert api.get(f"/containers/game/logs{query}").json["logs"] == text
 
 
 def test_output_can_be_read_from_a_known_message_on(api: Api, offered: Services) -> None:
     first, second = say(offered, "one\ntwo\n", "three\n")
-    assert api.get(f"/containers/game/logs?since={first}").json == {"logs": "three\n"}
-    assert api.get(f"/containers/game/logs?since={second}").json == {"logs": ""}
+    assert api.get(f"/containers/game/logs?since={first}").json == {"logs": "three\n", "seq": second}
+    assert api.get(f"/containers/game/logs?since={second}").json == {"logs": "", "seq": second}
+
+
+def test_output_can_be_followed_by_asking_again_and_again(api: Api, offered: Services) -> None:
+    assert api.get("/containers/game/logs").json == {"logs": "", "seq": 0}
+    _, second = say(offered, "one\ntwo\n", "three\n")
+    answer = api.get("/containers/game/logs?lines=1").json
+    assert answer == {"logs": "three\n", "seq": second}
+    assert offered.console.tail("game", 10, until=second - 1) == "one\ntwo\n", "what came since does not count"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def test_its_output_is_on_the_console_and_kept_as_the_install_log(stack: Stack, 
     assert [line for line in text.split("\n") if line in ("fetching", "unpacking")] == ["fetching", "unpacking"]
 
 
+def test_the_install_log_can_be_read_while_it_grows_and_is_that_of_no_earlier_install(
+    stack: Stack, servers: Servers
+) -> None:
+    container = servers.create(install_script="#!/bin/sh\necho of the first")
+    assert "of the first" in servers.logs(container, "?install=1")
+    servers.act(container, "reinstall", {"install_script": "#!/bin/sh\necho of the second\nsleep 600"})
+    eventually(
+        lambda: "of the second" in servers.logs(container, "?install=1"), within_seconds=40, what="the install log"
+    )
+    assert servers.record(container)["state"] == "installing"
+    assert "of the first" not in servers.logs(container, "?install=1")
+
+
 def test_while_it_runs_the_state_is_installing_and_a_start_is_409(stack: Stack, servers: Servers) -> None:
     container = accepted(servers.ask(install_script="#!/bin/sh\nuntil [ -e go ]; do sleep 0.1; done"))["internal_id"]
     record = servers.record(container)

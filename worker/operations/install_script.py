@@ -79,6 +79,7 @@ def _started(work: Work) -> EngineContainer:
         return found
     if found is not None:
         remove_install_container(work)
+    work.host.containers.write_install_log(work.name, "")
     data = work.host.data_folder(work.name)
     command = write_install(data, work.spec.install_script or "")
     volume = work.host.volumes.ensure_mounted(work.container.volume_id)
@@ -135,6 +136,7 @@ def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
             raise InstallFailed(f"The install script took longer than {limit_seconds} seconds and was ended.")
         if time.monotonic() >= next_layer_look:
             began = time.monotonic()
+            _keep_log(work, engine.engine_id)
             _check_layer(work, runtime.layer_bytes(engine.engine_id))
             cost_seconds = time.monotonic() - began
             next_layer_look = time.monotonic() + max(_LAYER_LOOK_SECONDS, 20 * cost_seconds)
