@@ -51,6 +51,23 @@ def test_a_kill_ends_an_install_though_both_workers_stand_still(
     stack.wait_for_state(behind["internal_id"], "ready")
 
 
+@pytest.mark.parametrize("how", ["kill", "cancel"])
+def test_an_install_that_nobody_has_begun_ends_when_it_is_cancelled_though_no_install_goes_on(
+    stack: Stack, servers: Servers, how: str
+) -> None:
+    port = servers.port()
+    with standing_still(stack, "long"):
+        made = accepted(servers.ask(ports=[port], install_script="#!/bin/sh\nsleep 600"))
+        container = made["internal_id"]
+        if how == "kill":
+            servers.act(container, "kill")
+        else:
+            accepted(stack.api("POST", f"/jobs/{made['job_id']}/cancel"))
+        assert stack.wait_for_job(made["job_id"])["state"] == "cancelled"
+        assert servers.record(container)["state"] == "failed"
+        assert not servers.in_use(port)
+
+
 @pytest.mark.long
 def test_what_was_deleted_by_force_goes_from_a_host_that_comes_back(
     stack: Stack, servers: Servers, engine: docker.DockerClient

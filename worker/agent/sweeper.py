@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from worker.known_store import KnownStore
 
 _SILENT_SECONDS = 3.0
 _AGENT_QUEUE = "agent"
+_QUICK_QUEUE = "quick"
 
 log = structlog.get_logger()
 
@@ -58,13 +60,18 @@ class Sweeper:
             self._obey({"kill": job.internal_id, "job": job.job_id})
         elif self._is_coming(job):
             return
+        elif job.cancel:
+            self._dispatch(replace(job, queue=_QUICK_QUEUE))  # in its own queue others may be at work for hours
         else:
             log.warning("nobody is on this job; it goes into its queue again", job=job.job_id, kind=job.kind)
             self._dispatch(job)
         self._jobs.enqueued(job)
 
     def _is_coming(self, job: Job) -> bool:
-        """Whether the job's message waits in its queue, or a worker is busy with its container: one more is no use."""
-        if job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
+        """Whether the job's message waits in its queue, or a worker is busy with its container: one more is no use.
+
+        For one that only has to be undone the queue is no place to wait.
+        """
+        if job.state == "queued" and not job.cancel and self._queues.llen(f"node.{job.node}.{job.queue}"):
             return True
         return is_locked(self._locks / f"container-{job.internal_id}.lock")
