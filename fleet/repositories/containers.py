@@ -21,6 +21,9 @@ from fleet.runs import Run, end_of
 from fleet.scripts import Scripts
 from fleet.store import Client
 
+_CHANGEABLE = [state for state in State if state is not State.INSTALLING]
+"""Where a spec may be changed."""
+
 
 class Superseded(Exception):
     """A guarded write was refused: another action, another attempt or the end of the run came first."""
@@ -154,7 +157,7 @@ class ContainerRepository:
             request = {
                 "id": container_id,
                 "guard": {
-                    "states": [state for state in State if state is not State.INSTALLING],
+                    "states": _CHANGEABLE,
                     "revision": str(container.revision),
                 },
                 "set": changed_fields({"spec": change(container.spec)}, time.time()),
@@ -204,7 +207,8 @@ class ContainerRepository:
         `error` goes into job and record, `result` into the job. `wait_until` parks the job until the process ends,
         SIGKILL follows at that time. `unless_cancelled` refuses once somebody has asked for the job to be stopped.
         `free_ports` gives the container's ports back to the pool. `rebound` ends a rebinding: the new ports take the
-        place of the old ones, or are given back. `revision` is that of the spec that a new one was made from.
+        place of the old ones, or are given back. `revision` is that of the spec that a new one was made from, which
+        is refused (`state`) once an install has begun that brings its own.
         Raises Superseded.
         """
         now = time.time()
@@ -220,6 +224,7 @@ class ContainerRepository:
                 "after_run": after_run,
                 "uncancelled": unless_cancelled or None,
                 "revision": None if revision is None else str(revision),
+                "states": None if revision is None else _CHANGEABLE,
             },
             "set": changed_fields(changes, now),
             "messages": list(tell),

@@ -4,6 +4,7 @@ agree.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -28,9 +29,18 @@ def change_limits(work: Work) -> None:
         raise installing()
     wanted = replace(work.spec.limits, **work.job.arguments)
     found = work.host.runtime.inspect(server_name(work.name))  # by name: the record may not know it yet
-    if found is not None and work.host.is_ours(found):
-        _apply(work, found.engine_id, wanted)
-    _record(work, wanted)
+    engine_id = found.engine_id if found is not None and work.host.is_ours(found) else None
+    old = work.spec.limits
+    if engine_id is not None:
+        _apply(work, engine_id, wanted)
+    try:
+        _record(work, wanted)
+    except Superseded as refusal:
+        if str(refusal) != "state":
+            raise
+        if engine_id is not None:  # where the install gets no image this container stays
+            _set(work, engine_id, old)
+        raise installing() from refusal
 
 
 def end_change(work: Work, ending: Ending) -> None:
@@ -45,15 +55,18 @@ def _apply(work: Work, engine_id: str, wanted: Limits) -> None:
     if used is not None:
         _require_room(used, old, wanted)
     try:
-        runtime.update(engine_id, wanted)
-    except NotFound:
-        return  # a start makes it again, with the limits of the record
+        _set(work, engine_id, wanted)
     except EngineUnavailable:
         raise  # whether it has happened shows when it answers again
     except LightdError:
         _log.warning("the engine refused new limits and gets the old ones again", container=work.name)
         runtime.update(engine_id, old)
         raise
+
+
+def _set(work: Work, engine_id: str, limits: Limits) -> None:
+    with suppress(NotFound):  # a start makes it again, with the limits of the record
+        work.host.runtime.update(engine_id, limits)
 
 
 def _require_room(used: Usage, old: Limits, wanted: Limits) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleet.errors import Conflict, EngineUnavailable
-from fleet.lifecycle import Action
+from fleet.lifecycle import Action, InstallState
 from fleet.models import Job, Limits
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import new_job
@@ -74,6 +74,28 @@ def test_a_change_waits_for_an_engine_that_is_away(site: Site, monkeypatch: pyte
     assert site.run(job).is_open
     assert site.run(job).state == "done"
     assert agreed(site).memory_bytes == 64 * MB
+
+
+@pytest.mark.parametrize("image", [IMAGE, "nowhere:1"], ids=["that goes on", "that gets no image"])
+def test_limits_that_a_reinstall_comes_before_are_refused_and_not_left_half_set(
+    site: Site, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    before = site.ready("a")
+    job = ask(site, memory_bytes=64 * MB)
+    update, reinstalls = MemoryRuntime.update, []
+
+    def reinstalled_meanwhile(runtime: MemoryRuntime, engine_id: str, limits: Limits) -> None:
+        update(runtime, engine_id, limits)
+        if not reinstalls:
+            wanted = replace(before.spec, image=image)
+            installing = InstallState.INSTALLING
+            reinstalls.append(site.ask("a", Action.REINSTALL, next_spec=wanted, install_state=installing))
+
+    monkeypatch.setattr(MemoryRuntime, "update", reinstalled_meanwhile)
+    refused = site.run(job)
+    assert (refused.state, (refused.result or {}).get("status")) == ("failed", 409)
+    site.run(reinstalls[0])
+    assert agreed(site) == before.spec.limits
 
 
 @pytest.mark.parametrize(("limits", "told"), [({"memory_bytes": 64 * MB}, str(100 * MB)), ({"pids": 0}, "uses 1 ")])
