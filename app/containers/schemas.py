@@ -317,6 +317,7 @@ class ContainerRecord(ListedContainer):
     stop_command = fields.String(allow_none=True)
     stop_signal = fields.String()
     stop_timeout = fields.Integer()
+    install_timeout = fields.Integer(metadata=_SECONDS)
     pull_policy = fields.String()
     labels = fields.Dict(keys=fields.String(), values=fields.String())
     restart_policy = fields.Nested(RestartPolicyObject)

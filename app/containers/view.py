@@ -35,6 +35,7 @@ def shown_container(
         "stop_command": spec.stop_command,
         "stop_signal": spec.stop_signal,
         "stop_timeout": spec.stop_timeout_seconds,
+        "install_timeout": spec.install_timeout_seconds,
         "pull_policy": spec.pull_policy,
         "labels": spec.labels,
         "restart_policy": {"policy": spec.restart_policy, "max_tries": spec.restart_tries},
