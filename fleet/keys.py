@@ -45,11 +45,11 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | known_login | string | a token was good at an address, 1 h | Logins |
 | idempotency_lease | string | sign of life of the call at work under a key, 6 s | claim_idempotency, the API |
 
-Stream store (capped, may evict):
+Stream store (capped, may evict what has an end):
 
 | name | type | holds | owner |
 |---|---|---|---|
-| console | stream | a container's output; entry `<seq>-0`, field `d`; `n`, `l`: notices | append_console |
+| console | stream | a container's output, a year; entry `<seq>-0`, field `d`; `n`, `l`: notices | append_console |
 | console_position | hash | `seq`, `bytes` kept, what was read per engine container, `torn` | append_console |
 | console_closed | string | a deleted engine container, whose output nobody wants any more, 1 h | Console.forget |
 | stats | string | a container's newest stats (JSON), also after its run, 7 days | its agent |

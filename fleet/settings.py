@@ -56,7 +56,8 @@ class Settings:
     stream_url: str = _setting(
         "LIGHTD_STREAM_URL",
         "",
-        "Stream store for consoles. Empty: the record store, or a second embedded Valkey when that is embedded too.",
+        "Stream store for consoles, best with a `maxmemory` and the policy `volatile-lru`. Empty: the record store, "
+        "or a second embedded Valkey when that is embedded too.",
     )
     stream_memory_mb: int = _setting("LIGHTD_STREAM_MEMORY_MB", 256, "Memory of the embedded stream store.")
     store_memory_mb: int = _setting(

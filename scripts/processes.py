@@ -49,7 +49,7 @@ def _stores(settings: Settings) -> list[Process]:
     record = _valkey(settings, "store", settings.store_memory_mb, eviction="noeviction", sync="always")
     if settings.stream_url:
         return [record]
-    stream = _valkey(settings, "stream", settings.stream_memory_mb, eviction="allkeys-lru", sync="everysec")
+    stream = _valkey(settings, "stream", settings.stream_memory_mb, eviction="volatile-lru", sync="everysec")
     return [record, stream]
 
 

@@ -7,7 +7,10 @@
 -- Lines left out are counted up until something is written again, or until a call without data and count asks for
 -- it: then a notice with their number comes first, with a seq of its own.
 -- What a reader still has of a deleted container is dropped: the next container of that name has the same stream.
+-- A stream has an end, far away, and its position has none: so a full store may drop output, but not how far it was
+-- read, or all of the log would be printed again.
 -- Returns seq, position for each item; seq is '' when nothing was added.
+local STREAM_SECONDS = 365 * 86400
 local kept_bytes = tonumber(ARGV[1])
 
 local function trimmed(stream, bytes)
@@ -59,6 +62,7 @@ local function append(stream, state, closed, channel, source, before, after, dat
   if lost ~= '' then add('l', lost, '!') end
   count_left_out()
   if data ~= '' then add('d', data, '') end
+  redis.call('EXPIRE', stream, STREAM_SECONDS)
   local newest = string.format('%d', seq)
   redis.call('HSET', state, at, after, 'seq', newest, 'bytes', trimmed(stream, bytes))
   return newest, after
