@@ -35,6 +35,7 @@ class Report:
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
     healed_seconds: list[float] = field(default_factory=list)
     last_healed: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -52,9 +53,9 @@ class Report:
         answers = ", ".join(f"{status}: {count}" for status, count in sorted(self.answers.items()))
         lines = [
             f"chaos from seed {self.seed}: {self.faults.total()} faults of {len(self.faults)} kinds in"
-            f" {len(self.healed_seconds)} rounds, {self.servers} servers,"
+            f" {self.rounds} rounds, {self.servers} servers,"
             f" {self.acknowledged} of {self.answers.total()} calls acknowledged ({answers})",
-            f"all was well {healed} after the last fault of each round; what healed last:",
+            f"all was well {healed} after the last fault of each round and after the last start; what healed last:",
             *(f"  {sentence}" for sentence in self.last_healed),
             f"{len(self.broken)} violations",
             *(f"- {sentence}" for sentence in self.broken),
@@ -78,7 +79,7 @@ class Storm:
         """So many rounds of every fault, or more until the minutes are over; ends early when a promise is broken."""
         until = time.monotonic() + 60 * minutes
         self._load.settle()
-        while len(self.report.healed_seconds) < rounds or time.monotonic() < until:
+        while self.report.rounds < rounds or time.monotonic() < until:
             self._round()
             if self.report.broken:
                 break
@@ -95,6 +96,7 @@ class Storm:
                 strike(self._scene, name)
                 self.report.faults[name] += 1
         self.timeline.note("HEAL", "the load has ended")
+        self.report.rounds += 1
         self.report.broken += self._heal() + self.timeline.violations
         if not self.report.broken:
             self.report.broken += self._turn_all() or self._heal()
