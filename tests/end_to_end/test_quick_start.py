@@ -1,4 +1,4 @@
-"""The quick start works as it is written: the document's own commands, the requests it is made of, the long script."""
+"""The quick start works as it is written: README's example, the document's commands and requests, the long script."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ pytestmark = [
 ]
 
 DOCUMENT = CHECKOUT / "docs/quick-start.md"
+README = CHECKOUT / "README.md"
+FENCED = re.DOTALL | re.MULTILINE
 LONG_SCRIPT = Path(__file__).with_name("long_script.sh")
 WORKING_SECONDS = 120
 
@@ -45,6 +47,7 @@ def bash(script: str, **variables: str) -> str:
     """Run a script in one bash session that ends at its first failed command; its output."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
+        cwd=CHECKOUT,
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -67,7 +70,7 @@ def json_objects(text: str) -> list[Answer]:
 
 
 def test_the_commands_of_the_quick_start_run_as_they_stand(stack: Stack) -> None:
-    blocks = re.findall(r"^```bash\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```bash\n(.*?)^```", DOCUMENT.read_text(), FENCED)
     assert len(blocks) >= 8
     script = "\n".join(blocks).replace("http://localhost:8070", stack.base_url).replace("lightd_token", stack.token)
     with stack.socket("my-server-001") as first, stack.socket("my-server-002") as second:
@@ -87,6 +90,13 @@ def test_the_commands_of_the_quick_start_run_as_they_stand(stack: Stack) -> None
     assert "Done\n" in second.console_text()
     for path, name in (("/containers", "containers"), ("/volumes", "volumes"), ("/network/ports", "ports")):
         assert accepted(stack.api("GET", path))[name] == [], "the document cleans up"
+
+
+def test_the_first_example_of_the_readme_works_as_it_stands(stack: Stack) -> None:
+    ((command, answer),) = re.findall(r"^```sh\n(TOKEN=.*?)^```\n\n```json\n(.*?)^```", README.read_text(), FENCED)
+    made = json.loads(bash(command.replace("http://localhost:8070", stack.base_url), **stack.environment))
+    assert json.loads(answer).keys() - {"…"} <= made.keys()
+    assert accepted(stack.api("GET", f"/volumes/{made['volume_id']}")) == made
 
 
 def test_the_original_requests_work_as_they_stand(stack: Stack) -> None:
