@@ -27,7 +27,16 @@ def test_a_new_master_token_ends_the_old_one_at_once(tokens: TokenRepository) ->
 
 
 @pytest.mark.parametrize(
-    "secret", ["", "lightd_short", "other_0123456789012345", "lightd_ä123456789012345", "lightd_0 1234567890123"]
+    "secret",
+    [
+        "",
+        "lightd_short",
+        "other_0123456789012345",
+        "lightd_ä123456789012345",
+        "lightd_0 1234567890123",
+        "lightd_0\t1234567890123",
+        "lightd_01234567890123\n",
+    ],
 )
 def test_a_weak_master_token_is_refused(tokens: TokenRepository, secret: str) -> None:
     with pytest.raises(Invalid):
