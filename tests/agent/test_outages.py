@@ -13,7 +13,7 @@ from docker.models.images import Image
 from fleet.lifecycle import Action, State
 from tests.agent.bench import Bench, new_settings
 from tests.agent.listener import Listener
-from tests.support.deadline import eventually
+from tests.support.deadline import PATIENCE, eventually
 from tests.support.own_store import OwnStore
 from tests.support.way import Way
 
@@ -103,7 +103,7 @@ def test_a_lost_engine_connection_is_made_again_and_nothing_is_missed(bench: Ben
 
 
 def test_an_agent_ends_within_two_seconds_of_being_asked(bench: Bench, stores: tuple[OwnStore, OwnStore]) -> None:
-    assert bench.stop_agent() < 2
+    assert bench.stop_agent() < 2 * PATIENCE
 
 
 def test_an_agent_ends_within_two_seconds_although_a_store_hangs(
@@ -111,6 +111,6 @@ def test_an_agent_ends_within_two_seconds_although_a_store_hangs(
 ) -> None:
     stores[0].signal(signal.SIGSTOP)
     try:
-        assert bench.stop_agent() < 2
+        assert bench.stop_agent() < 2 * PATIENCE
     finally:
         stores[0].signal(signal.SIGCONT)

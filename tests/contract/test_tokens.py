@@ -105,7 +105,7 @@ def test_of_ten_simultaneous_uses_of_a_single_use_token_exactly_one_wins(stack: 
 
 def test_a_single_use_token_opens_one_socket_which_lives_until_expiry(stack: Stack, servers: Servers) -> None:
     container = servers.run()
-    token = make(stack, ttl="4s", remove_on_use=True)["token"]
+    token = make(stack, ttl="9s", remove_on_use=True)["token"]
     began = time.monotonic()
     with stack.socket(container, token=token) as events:
         with pytest.raises(websocket.WebSocketBadStatusException) as second:
@@ -113,8 +113,8 @@ def test_a_single_use_token_opens_one_socket_which_lives_until_expiry(stack: Sta
         assert second.value.status_code == 401
         events.send({"event": "send_command", "command": "still here"})
         events.wait_for_console("got still here")
-        assert events.wait_closed(10) == 4401
-    assert time.monotonic() - began >= 3
+        assert events.wait_closed(15) == 4401
+    assert time.monotonic() - began >= 8
 
 
 def test_revocation_closes_the_sockets_of_that_token_within_five_seconds_and_no_others(
