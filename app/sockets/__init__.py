@@ -31,7 +31,7 @@ from fleet.repositories.sockets import SocketCounts
 
 _EXTENSION = "lightd.sockets"
 _SOCKET = "gunicorn.socket"
-_EXTENSIONS_HEADER = "HTTP_SEC_WEBSOCKET_EXTENSIONS"
+_OFFERS = ("HTTP_SEC_WEBSOCKET_EXTENSIONS", "HTTP_SEC_WEBSOCKET_PROTOCOL")
 
 
 def init_sockets(app: Flask) -> None:
@@ -108,9 +108,10 @@ def _blueprint(live: Live, sweeper: Sweeper, flusher: Flusher) -> Blueprint:
 
 
 def _prepare(environ: dict[str, Any], flusher: Flusher, backlog_bytes: int) -> None:
-    """Put an outbox before the socket, and take no compression: it would cost each client a decompressor."""
+    """Put an outbox before the socket, and take up no offer: compression would cost each client a decompressor."""
     environ[_SOCKET] = Outbox(environ[_SOCKET], flusher, backlog_bytes)
-    environ.pop(_EXTENSIONS_HEADER, None)
+    for header in _OFFERS:
+        environ.pop(header, None)
 
 
 def _bad_handshake(error: RemoteProtocolError) -> Response:

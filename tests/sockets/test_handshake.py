@@ -151,6 +151,13 @@ def test_a_broken_handshake_gets_400_and_holds_no_place(api: Api, name: str, spo
     assert answer.json()["code"] == "bad_handshake"
 
 
+@pytest.mark.parametrize("header", ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"])
+@pytest.mark.parametrize("offer", ["chat", "chät", "a,,b; =", '"'])
+def test_what_a_client_offers_besides_is_left_aside(api: Api, name: str, header: str, offer: str) -> None:
+    with EventSocket(api.url(name), headers=[f"{header}: {offer}"]) as socket:
+        socket.wait_for(lambda event: "Container not found" in event["data"])
+
+
 def test_a_plain_get_is_told_to_open_a_socket(api: Api, name: str) -> None:
     headers = {"Authorization": f"Bearer {api.token}", "Accept": "Application/vnd.pkglatv1+json"}
     answer = requests.get(f"http://{api.address}/ws/{name}", headers=headers, timeout=60)
