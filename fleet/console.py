@@ -98,20 +98,21 @@ class Console:
         return (_message(oldest[0]).seq if oldest else 0), int(newest or 0)
 
     def tail(self, container_id: str, lines: int, until: int | None = None) -> str:
-        """The last `lines` lines of output, each with its newline; nothing after the seq `until`."""
-        found: list[str] = []
-        last = "+" if until is None else f"{until}-0"
-        while len(found) < lines:
+        """The last `lines` lines of output, also one that has no newline yet; nothing after the seq `until`."""
+        parts: list[str] = []
+        newlines, last = 0, "+" if until is None else f"{until}-0"
+        while newlines <= lines:
             entries = self._redis.xrevrange(key("console", container_id), last, "-", count=_CHUNK)
             for entry in entries:
                 message = _message(entry)
-                found[:0] = _lines(message.text)
+                parts.append(message.text)
+                newlines += message.text.count("\n")
                 last = f"({message.seq}-0"
-                if len(found) >= lines:
+                if newlines > lines:
                     break
             if len(entries) < _CHUNK:
                 break
-        return "".join(found[-lines:]) if lines else ""
+        return _last_lines("".join(reversed(parts)), lines) if lines else ""
 
     def forget_torn(self, container_id: str) -> bool:
         """Drop a console whose store was emptied while it was written, so that it is read anew; whether it was."""
@@ -165,8 +166,10 @@ def _keys(container_id: str) -> list[str]:
     return [key("console", container_id), key("console_position", container_id)]
 
 
-def _lines(data: str) -> list[str]:
-    return [line + "\n" for line in data.split("\n")[:-1]]
+def _last_lines(text: str, lines: int) -> str:
+    """The end of a text; what follows its last newline counts as a line, if anything does."""
+    found = text.split("\n")
+    return "\n".join(found[-lines if found[-1] else -lines - 1 :])
 
 
 def _message(entry: tuple[bytes, dict[bytes, Any]]) -> Output:

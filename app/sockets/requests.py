@@ -22,6 +22,8 @@ Handler = Callable[[Services, str, Answer, Request], None]
 _POWER = (Action.START, Action.STOP, Action.RESTART, Action.KILL)
 _DEFAULT_LINES = 200
 _MOST_LINES = 5000
+_CHARACTER_BYTES = 12
+"""What a character takes up in JSON at most: two escapes."""
 
 
 def parse(message: str | bytes) -> Request:
@@ -68,12 +70,12 @@ def _request_logs(services: Services, container_id: str, answer: Answer, request
 
 
 def _last_lines(text: str, most_bytes: int) -> str:
-    """As many of the last lines as fit, written as JSON, into what may wait for a client."""
-    lines, left_bytes = [f"{line}\n" for line in text.split("\n")[:-1]], most_bytes
+    """As many of the last lines as fit, written as JSON, into so many bytes; of a line that is longer, its end."""
+    lines, left_bytes = text.split("\n"), most_bytes
     first = len(lines)
     while first and (left_bytes := left_bytes - len(json.dumps(lines[first - 1]))) >= 0:
         first -= 1
-    return "".join(lines[first:])
+    return "\n".join(lines[first:]) or text[-most_bytes // _CHARACTER_BYTES :]
 
 
 EVENTS: dict[str, Handler] = {"send_command": _send_command, "power": _power, "request_logs": _request_logs}

@@ -57,6 +57,14 @@ def test_the_tail_counts_lines_not_messages(console: Console) -> None:
     assert console.tail("b", 5) == ""
 
 
+def test_the_tail_puts_a_line_together_that_came_in_pieces(console: Console) -> None:
+    pieces = [b"first\nsec", b"o", b"nd\nthi", b"rd"]
+    console.append([Append("a", "e1", str(at or ""), str(at + 1), data) for at, data in enumerate(pieces)])
+    assert console.tail("a", 3) == "first\nsecond\nthird"
+    assert console.tail("a", 2) == "second\nthird"
+    assert console.tail("a", 1) == "third"
+
+
 def test_a_forgotten_console_is_gone(console: Console) -> None:
     console.append([Append("a", "e1", "", "p1", b"1\n")])
     console.forget("a", "e1")

@@ -182,6 +182,14 @@ def test_logs_come_on_request(api: Api, name: str) -> None:
         socket.wait_for(lambda event: event["event"] == "logs" and event["data"] == "line 298\nline 299\n")
 
 
+def test_of_a_line_that_is_too_long_for_one_answer_its_end_comes(api: Api, name: str) -> None:
+    api.create(name)
+    api.print(name, "x" * 1_000_000 + "end")
+    with api.socket(name) as socket:
+        socket.send({"event": "request_logs", "lines": 1})
+        assert socket.wait_for(lambda event: event["event"] == "logs")["data"].endswith("xxxend\n")
+
+
 @pytest.mark.parametrize("lines", [0, -1, 10**9, "5", 1.5, True, None])
 def test_a_wrong_number_of_lines_is_an_error(api: Api, name: str, lines: Any) -> None:
     with api.socket(name) as socket:
