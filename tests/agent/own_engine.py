@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import docker
@@ -18,14 +19,16 @@ from tests.support.images import BUSYBOX
 class OwnEngine:
     """A `dockerd` with data, socket and bridge of its own: without that bridge it would touch the first one's.
 
-    With `live_restore` its containers run on while it is away.
+    With `live_restore` its containers run on while it is away; `log_options` are its defaults for logs.
     """
 
-    def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
+    def __init__(self, folder: Path, *, live_restore: bool = False, log_options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
         self._bridge = f"lt{secrets.token_hex(4)}"
+        self._live_restore = live_restore
         self._more = ["--live-restore"] if live_restore else []
+        self._more += [f"--log-opt={option}" for option in log_options]
         self._daemon: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{folder}/docker.sock"
         _ip("link", "add", self._bridge, "type", "bridge")
@@ -71,7 +74,7 @@ class OwnEngine:
                     container.remove(force=True)
             client.networks.prune()
         self.stop()
-        if self._more:  # an engine that restores leaves this behind
+        if self._live_restore:  # an engine that restores leaves this behind
             subprocess.run(["umount", f"{self._folder}/data"], check=True)
         _ip("link", "delete", self._bridge)
 

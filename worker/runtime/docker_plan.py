@@ -75,7 +75,9 @@ def _host_config(plan: ContainerPlan, image_volumes: Iterable[str], weight_suppo
 
 
 def _log_config(log_mb: int) -> dict[str, Any]:
-    return {"Type": "json-file", "Config": {"max-size": f"{log_mb}m", "max-file": str(KEPT_FILES)}}
+    """All that matters to who reads the files, because the engine's own defaults stand for what is left out."""
+    options = {"max-size": f"{log_mb}m", "max-file": str(KEPT_FILES), "compress": "false"}
+    return {"Type": "json-file", "Config": options}
 
 
 def _mounts(plan: ContainerPlan) -> list[dict[str, Any]]:
