@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 from storage.archives.extraction import Extraction
 from storage.archives.members import Kind, member, refused
+from storage.archives.pax import records_for_us
 from storage.archives.streams import ByteSource, damaged
 
 _CHUNK_BYTES = 1024 * 1024
@@ -84,6 +85,15 @@ class _StrictInfo(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             raise damaged() from error
 
+    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Let tarfile see no more of a pax header than is good for it."""
+        stream = cast(_Forward, tar.fileobj)
+        header = stream.read(self._block(self.size))  # type: ignore[attr-defined]
+        kept = records_for_us(header[: self.size])
+        self.size = len(kept)
+        stream.put_back(kept.ljust(self._block(self.size), b"\0"))  # type: ignore[attr-defined]
+        return cast(tarfile.TarInfo, super()._proc_pax(tar))  # type: ignore[misc]
+
 
 class _Forward:
     """A source as a file that can only be read on, which is all that tarfile needs when members are taken in order."""
@@ -96,6 +106,7 @@ class _Forward:
         self._pass_over = pass_over
         self._position = 0
         self._header_bytes = 0
+        self._put_back: bytes | None = None
 
     def begin_member(self) -> None:
         """What is read from now on are the headers of another member."""
@@ -103,11 +114,18 @@ class _Forward:
 
     def read(self, size: int) -> bytes:
         """Some of a member's headers; raises Invalid when they are too large together."""
+        if self._put_back is not None:
+            header, self._put_back = self._put_back, None
+            return header
         self._header_bytes += size
         if self._header_bytes > _LARGEST_HEADERS_BYTES:
             raise refused("the headers of one of its members are far too large")
         self._pass_over(size)
         return self._next(size)
+
+    def put_back(self, header: bytes) -> None:
+        """Give this to whoever reads next, and reads just as much: it was read and counted before."""
+        self._put_back = header
 
     def _next(self, size: int) -> bytes:
         parts = []
