@@ -18,6 +18,7 @@ from storage.beneath import Root, open_file, opened_folder
 from storage.draft import draft_name, hand_over, is_draft
 from storage.failures import described
 from storage.paths import ROOT
+from storage.walking import names_in
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_SECONDS = 300.0
@@ -50,10 +51,8 @@ def sweep_staging(root: Root) -> int:
     """
     swept = 0
     with opened_folder(root.fd, ROOT) as root_fd:
-        with os.scandir(root_fd) as entries:
-            leftovers = [name for entry in entries if is_draft(name := os.fsencode(entry.name))]
-        for name in leftovers:
-            if _is_abandoned(root_fd, name):
+        for name in names_in(root_fd):
+            if is_draft(name) and _is_abandoned(root_fd, name):
                 # A draft may have been published or removed since it was looked at.
                 with suppress(NotFound), described(name):
                     remove_in_place(root_fd, name)

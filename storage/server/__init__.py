@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from flask import Flask
 
 from fleet.settings import Settings, read_settings
@@ -14,12 +16,16 @@ __all__ = ["create_app"]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The WSGI application; with no settings given it reads the environment. Mounts this host's volumes again."""
+    """The WSGI application; with no settings given it reads the environment.
+
+    Mounts this host's volumes again, and begins to sweep them.
+    """
     settings = settings or read_settings()
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     store = Volumes(settings)
     store.restore_all()
+    threading.Thread(target=store.sweep_all, name="sweep", daemon=True).start()
     slots = TransferSlots(settings.files_threads)
     guard_calls(app, settings)
     failures.install(app)

@@ -151,6 +151,18 @@ class Volumes:
             except (LightdError, OSError) as error:
                 _log.error("volume %s cannot be used: %s", volume_id, error)
 
+    def sweep_all(self) -> None:
+        """Remove what killed processes were putting together in the volumes, or taking apart; problems are logged.
+
+        Takes as long as containers have files to put in the way: nothing should wait for it.
+        """
+        for volume_id in self.known():
+            try:
+                with self.opened(volume_id) as root:
+                    sweep_staging(root)
+            except (LightdError, OSError) as error:
+                _log.warning("volume %s could not be swept: %s", volume_id, error)
+
     def _restore(self, volume_id: str) -> None:
         with locked(lock_path(self._settings, checked_id(volume_id)), timeout_seconds=0):
             remove_unwritten_meta(self._settings, volume_id)
@@ -162,8 +174,6 @@ class Volumes:
                 lock_path(self._settings, volume_id).unlink(missing_ok=True)
                 return
             self._settled(meta)
-            with opened_root(volume_path(self._settings, volume_id), self._settings.owner) as root:
-                sweep_staging(root)
 
     def _settled(self, meta: VolumeMeta) -> VolumeMeta:
         """The volume, mounted and with the size that it has after an interrupted resize. Needs the lock."""

@@ -145,6 +145,7 @@ def test_a_crash_at_any_step_of_writing_a_file_leaves_the_old_or_the_new_one_and
         killed = killed_at(step, overwrite)
         left_hidden += len([path for path in folder.rglob("*") if path.name.startswith(".lightd-")])
         Volumes(settings).restore_all()
+        Volumes(settings).sweep_all()
         assert [path.name for path in folder.rglob("*")] == ["a", "deep", "file"]
         assert (folder / "a/deep/file").read_bytes() == (b"old" if killed else b"new")
         if not killed:

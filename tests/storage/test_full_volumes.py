@@ -81,7 +81,7 @@ def test_what_filled_a_volume_when_its_process_was_killed_is_swept(settings: Set
     fill_blocks(left)
     with pytest.raises(OSError, match="No space left"):
         (loop_folder / "folder").mkdir()
-    Volumes(settings).restore_all()
+    Volumes(settings).sweep_all()
     assert os.listdir(loop_folder) == []
 
 

@@ -21,6 +21,7 @@ from storage.volumes.mounts import is_mounted, unmount
 from tests.storage.conftest import OWNER, VOLUME_ID
 from tests.storage.escapes import EMPTY, HARMLESS, LINKS_OUT, NOT_TEXT, TRAVERSALS
 from tests.storage.files_process import FilesProcess, running_files_process
+from tests.support.deadline import eventually
 
 BASE = f"/volumes/{VOLUME_ID}"
 TRAVERSAL = {"error": "Invalid path: path traversal detected", "code": "path_traversal"}
@@ -212,6 +213,16 @@ def test_volumes_are_mounted_again_when_the_process_starts(settings: Settings) -
     assert unmount(folder, detach=False)
     with running_files_process(settings):
         assert is_mounted(folder) and (folder / "kept").exists()
+
+
+def test_what_a_killed_process_left_is_removed_beside_the_work(settings: Settings) -> None:
+    leftover = volume_path(settings, VOLUME_ID) / ".lightd-0123456789abcdef"
+    with running_files_process(settings) as process:
+        process.call("POST", BASE, {"size_mb": 32})
+    (leftover / "tree/deep").mkdir(parents=True)
+    with running_files_process(settings) as process:
+        assert process.call("GET", BASE + "/files").json == {"files": []}
+        eventually(lambda: not leftover.exists(), within_seconds=20, what="the end of the sweep")
 
 
 def test_many_calls_at_once(volume: FilesProcess) -> None:

@@ -208,6 +208,16 @@ def test_a_volume_is_mounted_again_after_a_reboot(settings: Settings, loop_folde
     assert (loop_folder / "kept").read_text() == "x"
 
 
+def test_a_start_takes_nothing_apart(settings: Settings, loop_folder: Path) -> None:
+    """A container can make millions of what looks like a killed process's leftover."""
+    leftover = loop_folder / ".lightd-0123456789abcdef"
+    leftover.mkdir()
+    Volumes(settings).restore_all()
+    assert leftover.exists()
+    Volumes(settings).sweep_all()
+    assert not leftover.exists()
+
+
 def test_a_start_waits_for_no_volume_that_a_job_holds(
     settings: Settings, volumes: Volumes, loop_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
