@@ -94,10 +94,11 @@ def connected(
 def _connect(plain: socket.socket, address: tuple[str, int], patience: Patience) -> None:
     plain.setblocking(False)
     plain.connect_ex(address)
+    waiting = select.poll()  # `select` itself knows no descriptor beyond 1024
+    waiting.register(plain, select.POLLOUT)
 
     def answered() -> None:
-        _, ready, _ = select.select([], [plain], [], min(_LOOK_UP_SECONDS, patience.silence_seconds))
-        if not ready:
+        if not waiting.poll(min(_LOOK_UP_SECONDS, patience.silence_seconds) * 1000):
             raise TimeoutError
 
     patience.wait_for(answered)

@@ -25,6 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 256 * 1024
 _LONGEST_URL = 4096
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 Report = Callable[[int, int], None]
@@ -52,12 +53,19 @@ def pull(root: Root, url: str, path: bytes, limits: PullLimits, report: Report |
     for _ in range(_MOST_REDIRECTS + 1):
         with _answer(url, limits, progress) as response:
             if response.status in _REDIRECTS:
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _redirected(url, response.headers.get("Location", ""))
                 continue
             if response.status != 200:
                 raise Invalid(f"The other side answered with status {response.status}.", code="pull_failed")
             return write_stream(root, path, _body(response, limits, progress))
     raise Invalid(f"The URL leads through more than {_MOST_REDIRECTS} redirects.", code="pull_failed")
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise Invalid("The other side redirects to what is no URL.", code="pull_failed") from error
 
 
 def checked_address(host: str, port: int, *, allow_private: bool) -> tuple[socket.AddressFamily, str]:
@@ -84,6 +92,7 @@ def _answer(url: str, limits: PullLimits, progress: _Progress) -> Iterator[http.
             tls_name = host if parts.scheme == "https" else None
             line = held.enter_context(connected(family, (address, port), tls_name, patience))
             connection = http.client.HTTPConnection(host, port)
+            connection.default_port = _DEFAULT_PORTS[parts.scheme]  # goes without saying in the Host header
             connection.sock = line
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"User-Agent": "lightd", "Accept-Encoding": "identity"})
@@ -99,9 +108,9 @@ def _split(url: str) -> tuple[SplitResult, str, int]:
     except ValueError as error:
         raise _bad_url() from error
     unsafe = len(url) > _LONGEST_URL or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url)
-    if parts.scheme not in ("http", "https") or not host or unsafe or parts.username is not None:
+    if parts.scheme not in _DEFAULT_PORTS or not host or unsafe or parts.username is not None:
         raise _bad_url()
-    return parts, host, port or (443 if parts.scheme == "https" else 80)
+    return parts, host, port or _DEFAULT_PORTS[parts.scheme]
 
 
 def _bad_url() -> Invalid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from fleet.errors import Forbidden, Invalid, LightdError, NodeTimeout, QuotaExceeded, Unavailable
 from storage.beneath import Root
 from storage.public_address import is_public
-from storage.pulling import PullLimits, checked_address, pull
+from storage.pulling import _DEFAULT_PORTS, PullLimits, checked_address, pull
 
 LOCAL = PullLimits(allow_private=True, silence_seconds=2)
 CONTENT = os.urandom(3_000_000)
@@ -61,6 +62,13 @@ class Web(BaseHTTPRequestHandler):
 
     def _elsewhere(self) -> None:
         self._send(302, {"Location": "file:///etc/passwd", "Content-Length": "0"}, b"")
+
+    def _nowhere(self) -> None:
+        self._send(302, {"Location": "http://[::1/file", "Content-Length": "0"}, b"")
+
+    def _asked_for(self) -> None:
+        host = self.headers["Host"].encode()
+        self._send(200, {"Content-Length": str(len(host))}, host)
 
     def _endless(self) -> None:
         self._send(200, {"Connection": "close"}, b"")
@@ -143,6 +151,7 @@ def test_a_file_is_pulled_whole(root: Root, folder: Path, web: str) -> None:
         ("/missing", Invalid),
         ("/circle", Invalid),
         ("/elsewhere", Invalid),
+        ("/nowhere", Invalid),
     ],
 )
 def test_a_failed_pull_keeps_the_old_file(
@@ -247,6 +256,32 @@ def test_a_file_comes_over_tls_from_whom_its_certificate_names(
     with pytest.raises(Invalid, match="certificate"):
         pull(root, address.replace("localhost", "127.0.0.1") + "/file", b"b", LOCAL)
     assert (folder / "a").read_bytes() == CONTENT
+
+
+def test_a_host_is_named_without_the_port_that_goes_without_saying(
+    root: Root, folder: Path, secure_web: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed URLs of object stores are not valid otherwise."""
+    address, certificate = secure_web
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    port = address.rpartition(":")[2]
+    for usual_port, host in ((1, f"localhost:{port}"), (int(port), "localhost")):
+        monkeypatch.setitem(_DEFAULT_PORTS, "https", usual_port)
+        pull(root, address + "/asked-for", b"a", LOCAL)
+        assert (folder / "a").read_text() == host
+
+
+def test_many_open_files_keep_nobody_from_pulling(root: Root, web: str) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+    try:
+        with ExitStack() as held:
+            for _ in range(1100):
+                held.enter_context(Path("/dev/null").open("rb"))
+            assert pull(root, web + "/file", b"a", LOCAL) == len(CONTENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_name_is_resolved_once_and_that_very_address_is_asked(
