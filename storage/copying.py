@@ -12,7 +12,7 @@ from storage.draft import hand_over
 from storage.failures import described
 from storage.folders import made_folder, make_in
 from storage.paths import shown
-from storage.room import Room
+from storage.room import Room, take_one
 from storage.staging import staged
 from storage.walking import DEEPEST_FOLDER, names_in
 
@@ -72,6 +72,7 @@ def _copy_entry(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes, d
     """Copy one entry; False for what is neither file, folder nor symlink, or has just vanished."""
     status = os.stat(name, dir_fd=from_fd, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
+        take_one(root.room)
         os.symlink(os.readlink(name, dir_fd=from_fd), new, dir_fd=to_fd)
         if os.geteuid() == 0:
             os.chown(new, *root.owner, dir_fd=to_fd, follow_symlinks=False)
@@ -91,7 +92,7 @@ def _copy_folder(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes, 
     source_fd = open_beneath(from_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(source_fd)
-        target_fd = make_in(to_fd, new, root.owner, stat.S_IMODE(status.st_mode) & _PERMISSIONS)
+        target_fd = make_in(root, to_fd, new, stat.S_IMODE(status.st_mode) & _PERMISSIONS)
         try:
             for inner in names_in(source_fd):
                 _copy_if_there(root, source_fd, inner, target_fd, depth + 1)
@@ -112,6 +113,7 @@ def _copy_if_there(root: Root, from_fd: int, name: bytes, to_fd: int, depth: int
 def _copy_file(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes) -> None:
     with opened_file(from_fd, name, follow=False) as source_fd:
         status = os.fstat(source_fd)
+        take_one(root.room)
         target_fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=to_fd)
         try:
             hand_over(target_fd, root.owner)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from storage.beneath import Root
+from storage.room import take_one
 
 LARGEST_SYNCED_BYTES = 8 * 1024 * 1024
 _HIDDEN = re.compile(rb"\.lightd-[0-9a-f]{16}")
@@ -29,6 +30,7 @@ class Draft:
         self._folder_fd = folder_fd
         self._hidden: bytes | None = None
         self.size_bytes = 0
+        take_one(root.room)
         self.fd = self._open()
 
     def write(self, data: bytes | memoryview) -> None:

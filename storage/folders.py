@@ -10,6 +10,7 @@ from storage.beneath import Root, open_beneath
 from storage.draft import hand_over
 from storage.failures import described
 from storage.paths import ROOT
+from storage.room import take_one
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _FOLDER_MODE = 0o755
@@ -55,18 +56,19 @@ def _step_or_make(root: Root, above_fd: int, path: bytes, name: bytes) -> int:
         return open_beneath(above_fd, name, _FOLDER | os.O_NOFOLLOW)
     except FileNotFoundError:
         with suppress(FileExistsError):
-            return make_in(above_fd, name, root.owner)
+            return make_in(root, above_fd, name)
     except NotADirectoryError:
         pass  # a link, which O_NOFOLLOW does not take for a folder, or a file
     return open_beneath(root.fd, path, _FOLDER)
 
 
-def make_in(above_fd: int, name: bytes, owner: tuple[int, int], mode: int = _FOLDER_MODE) -> int:
-    """Make one folder and return it open; raises FileExistsError."""
+def make_in(root: Root, above_fd: int, name: bytes, mode: int = _FOLDER_MODE) -> int:
+    """Make one folder and return it open; raises FileExistsError, QuotaExceeded."""
+    take_one(root.room)
     os.mkdir(name, 0o700, dir_fd=above_fd)
     fd = os.open(name, _FOLDER | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above_fd)
     try:
-        hand_over(fd, owner)
+        hand_over(fd, root.owner)
         os.fchmod(fd, mode)
     except OSError:
         os.close(fd)

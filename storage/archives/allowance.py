@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from fleet.errors import Invalid, QuotaExceeded
 
 MOST_ENTRIES = 500_000
@@ -15,14 +17,21 @@ _REMEMBERED_BYTES = 64 * _MIB
 _LOGICAL_FACTOR = 16
 
 
-class Allowance:
-    """Counts entries and bytes while an archive of `archive_bytes` is unpacked into a volume of `volume_bytes`."""
+def most_logical_bytes(fd: int) -> int:
+    """How much content, holes and all, an archive may have that is made or opened in the volume of an open file."""
+    volume = os.fstatvfs(fd)
+    return _LOGICAL_FACTOR * volume.f_blocks * volume.f_frsize
 
-    def __init__(self, archive_bytes: int, volume_bytes: int, free_bytes: int) -> None:
-        self._archive_bytes = archive_bytes
-        self._most_logical_bytes = _LOGICAL_FACTOR * volume_bytes
+
+class Allowance:
+    """Counts entries and bytes while the archive in an open file is unpacked into its volume."""
+
+    def __init__(self, archive_fd: int, free_bytes: int) -> None:
+        self._archive_bytes = os.fstat(archive_fd).st_size
+        self._most_logical_bytes = most_logical_bytes(archive_fd)
         self._free_bytes = free_bytes
         self.entries = 0
+        self.folders = 0
         self.logical_bytes = 0
         self.stored_bytes = 0
         self._passed_bytes = 0
@@ -32,6 +41,12 @@ class Allowance:
         """One more member; raises Invalid when there are too many."""
         self.entries += 1
         if self.entries > MOST_ENTRIES:
+            raise too_many_entries()
+
+    def take_folder(self) -> None:
+        """One more folder that is made, be it only named in the path of a member; raises Invalid as for members."""
+        self.folders += 1
+        if self.folders > MOST_ENTRIES:
             raise too_many_entries()
 
     def remember(self, size_bytes: int) -> None:

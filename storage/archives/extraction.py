@@ -14,6 +14,7 @@ from storage.beneath import Root, open_beneath, opened, split
 from storage.draft import hand_over
 from storage.folders import make_in
 from storage.paths import ROOT
+from storage.room import take_one
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,13 +64,16 @@ class Extraction:
         if not name:
             raise refused("it holds a file in place of the destination")
         folder_fd = self._enter(folder, member.path)
+        take_one(self._root.room)
         try:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder_fd)
         except (FileExistsError, IsADirectoryError) as error:
             raise refused(f"it holds the same path twice: {_shown(member)}") from error
         try:
             hand_over(fd, self._root.owner)
-            yield FileExtraction(fd, self._root, self.allowance, self._tell)
+            file = FileExtraction(fd, self._root, self.allowance, self._tell)
+            yield file
+            self.allowance.take_bytes(member.size - file.size_bytes, stored=False)
             os.ftruncate(fd, member.size)
             os.fchmod(fd, member.mode)
             os.utime(fd, (member.mtime, member.mtime))
@@ -118,7 +122,8 @@ class Extraction:
             raise refused(f"it holds a file or link where a folder should be: {wanted[:100]!r}") from error
         above_fd = os.dup(self._tree_fd) if above == ROOT else self._make_folders(above, wanted)
         try:
-            return make_in(above_fd, name, self._root.owner)
+            self.allowance.take_folder()
+            return make_in(self._root, above_fd, name)
         finally:
             os.close(above_fd)
 
@@ -129,6 +134,7 @@ class Extraction:
         try:
             folder_fd = self._enter_real(folder, link)
             if link.kind is Kind.SYMLINK:
+                take_one(self._root.room)
                 os.symlink(link.target, name, dir_fd=folder_fd)
                 if os.geteuid() == 0:
                     os.chown(name, *self._root.owner, dir_fd=folder_fd, follow_symlinks=False)
@@ -189,10 +195,12 @@ class FileExtraction:
         self._tell = tell
         self._room = root.room
         self._allowance = allowance
+        self.size_bytes = 0
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Put content where it belongs; raises Invalid for a bomb, QuotaExceeded, OSError (ENOSPC)."""
         self._tell()
+        self.size_bytes += len(data)
         hole = len(data) >= _HOLE_BYTES and data == _ZEROS[: len(data)]
         self._allowance.take_bytes(len(data), stored=not hole)
         if hole:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from fleet.errors import Conflict, LightdError, PathTraversal
+from storage.archives.allowance import most_logical_bytes
 from storage.archives.formats import ArchiveFormat
 from storage.archives.streams import ByteSink, compressed
 from storage.archives.tar_writer import TarWriter
@@ -126,11 +127,17 @@ def _pack(
 ) -> None:
     with compressed(sink, archive_format) as stream:
         writer: MemberWriter = ZipWriter(stream) if archive_format is ArchiveFormat.ZIP else TarWriter(stream)
-        done, total = 0, _total_bytes(root, paths) if report else 0
+        done, total, most = 0, _total_bytes(root, paths) if report else 0, most_logical_bytes(root.fd)
 
         def tell(size: int) -> None:
             nonlocal done
             done += size
+            if max(done, total) > most:
+                raise Conflict(
+                    "The files are many times as large as the volume, counting their holes: nobody could open an "
+                    "archive of them here; delete what has such holes, or leave it out.",
+                    code="too_many_holes",
+                )
             if report:
                 report(done, total)
 

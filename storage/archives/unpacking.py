@@ -36,7 +36,7 @@ def decompress(root: Root, archive: bytes, destination: bytes, report: Report | 
     Raises Invalid for an archive that is damaged, unsafe or a bomb, QuotaExceeded, Conflict, NotFound, PathTraversal.
     """
     with described(archive), opened_file(root.fd, archive) as fd, staged(root) as stage_fd:
-        tree_fd = make_in(stage_fd, b"tree", root.owner)
+        tree_fd = make_in(root, stage_fd, b"tree")
         try:
             tell = _teller(fd, report)
             with closing(Extraction(root, tree_fd, _allowance(root, fd), tell)) as extraction:
@@ -53,7 +53,7 @@ def _allowance(root: Root, archive_fd: int) -> Allowance:
     free_bytes = volume.f_bavail * volume.f_frsize
     if root.room:
         free_bytes = min(free_bytes, root.room.free_bytes)
-    return Allowance(os.fstat(archive_fd).st_size, volume.f_blocks * volume.f_frsize, free_bytes)
+    return Allowance(archive_fd, free_bytes)
 
 
 def _teller(fd: int, report: Report | None) -> Callable[[], None]:

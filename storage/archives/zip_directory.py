@@ -146,12 +146,13 @@ def _found(fd: int) -> tuple[int, int, int]:
 
 def _extra_fields(extra: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<2H", extra)
-        if len(extra) < 4 + size:
+    at = 0
+    while len(extra) - at >= 4:
+        kind, size = struct.unpack_from("<2H", extra, at)
+        at += 4 + size
+        if at > len(extra):
             raise damaged()
-        found.setdefault(kind, extra[4 : 4 + size])
-        extra = extra[4 + size :]
+        found.setdefault(kind, extra[at - size : at])
     return found
 
 

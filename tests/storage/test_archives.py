@@ -128,6 +128,22 @@ def test_a_sparse_file_stays_sparse(root: Root, folder: Path, archive_format: Ar
     assert (folder / "out/sparse").stat().st_blocks * 512 < 2 * MEBIBYTE
 
 
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_holes_many_times_as_large_as_their_volume_are_not_packed(
+    volumes: Volumes, loop_folder: Path, archive_format: ArchiveFormat
+) -> None:
+    """A container makes them for nothing; reading them would keep a worker busy for days."""
+    with (loop_folder / "holes").open("wb") as file:
+        file.truncate(10 << 40)
+    with volumes.opened(VOLUME_ID) as root:
+        with pytest.raises(Conflict) as refused:
+            compress(root, archive_format, b"a", [], lambda _done, _total: None)
+        assert refused.value.code == "too_many_holes"
+        with pytest.raises(Conflict):
+            list(stream_archive(root, archive_format, ROOT))
+    assert os.listdir(loop_folder) == ["holes"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "archive_format", [ArchiveFormat.ZIP, pytest.param(ArchiveFormat.TAR_GZ, marks=pytest.mark.long)]

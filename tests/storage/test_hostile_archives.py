@@ -340,6 +340,9 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "text that repeats": lambda: gzip.compress(tar_of(file("a", b"bomb" * (20 * MEBIBYTE)))),
     "zip that repeats": lambda: zip_of(("a", S_IFREG, b"bomb" * (20 * MEBIBYTE))),
     "zip whose members overlap": overlapping_zip,
+    "holes without end": lambda: pax_tar(
+        pax_record(b"GNU.sparse.size", b"%d" % (1 << 40)) + pax_record(b"GNU.sparse.map", b"0,1"), b"x"
+    ),
     "many empty files": lambda: gzip.compress(b"".join(_headers(500_001)) + bytes(1024), 1),
 }
 
@@ -396,6 +399,19 @@ def test_a_bomb_in_an_archive_stays_packed_and_is_refused_when_it_is_opened(
         with pytest.raises((Invalid, QuotaExceeded)):
             decompress(root, b"bomb", b"out")
     assert sorted(os.listdir(loop_folder)) == ["bomb", "inner", "outer"]
+
+
+@pytest.mark.parametrize("packed", ["tar", "zip"])
+def test_folders_that_are_only_named_in_paths_count_too(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch, packed: str
+) -> None:
+    monkeypatch.setattr("storage.archives.allowance.MOST_ENTRIES", 100)
+    names = [f"{number}/" + "d/" * 50 + "file" for number in range(3)]
+    tar, zipped = tar_of(*map(file, names)), zip_of(*((name, S_IFREG, b"x") for name in names))
+    write_file(root, b"bomb", tar if packed == "tar" else zipped)
+    with pytest.raises(Invalid, match="entries"):
+        decompress(root, b"bomb", b"out")
+    assert os.listdir(folder) == ["bomb"]
 
 
 @pytest.mark.long

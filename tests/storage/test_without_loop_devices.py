@@ -10,7 +10,10 @@ import pytest
 
 from fleet.errors import QuotaExceeded
 from fleet.settings import Settings
+from storage.archives import ArchiveFormat, compress, decompress
+from storage.copying import copy
 from storage.draft import drafted
+from storage.folders import make_folder
 from storage.volumes import Volumes, directory, volume_path
 from storage.writing import write_file
 from tests.storage.conftest import VOLUME_ID, host_settings
@@ -47,6 +50,28 @@ def test_its_size_is_checked_for_what_is_written_through_us(files: FilesProcess)
     assert (grown.status, grown.json["size_mb"]) == (200, 32)
     assert files.call("PUT", f"{BASE}/upload?path=fits-now", raw=bytes(10 * MEBIBYTE)).status == 200
     assert files.call("POST", f"{BASE}/resize", {"size_mb": 16}).status == 409
+
+
+def test_folders_and_small_files_count_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a block of the disk, and an archive or a copy makes thousands."""
+    monkeypatch.setattr(directory, "_COUNT_VALID_SECONDS", -1.0)  # every look is a new count
+    volumes = Volumes(replace(settings, volume_driver="directory"))
+    volumes.create(VOLUME_ID, 16)
+    folder = volume_path(settings, VOLUME_ID)
+    with volumes.opened(VOLUME_ID) as root:
+        for number in range(300):
+            make_folder(root, b"/".join([b"all/%d" % number, *[b"d"] * 7]))
+            write_file(root, b"all/%d/file" % number, b"")
+            (folder / f"all/{number}/link").symlink_to("file")
+        for archive_format in (ArchiveFormat.TAR_GZ, ArchiveFormat.ZIP):
+            compress(root, archive_format, archive_format.encode(), [])
+    for call in (
+        lambda root: copy(root, b"all", b"copied"),
+        lambda root: decompress(root, b"tar.gz", b"unpacked"),
+        lambda root: decompress(root, b"zip", b"unpacked"),
+    ):
+        with pytest.raises(QuotaExceeded), volumes.opened(VOLUME_ID) as root:
+            call(root)
 
 
 def test_what_is_still_being_written_counts_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
