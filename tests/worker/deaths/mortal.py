@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from docker import APIClient
+
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
@@ -22,10 +24,14 @@ _STEPS: dict[type, tuple[str, ...]] = {
     DockerRuntime: (
         "pull", "create", "rename", "start", "signal", "write_input", "update", "remove", "commit", "remove_image",
     ),
+    APIClient: ("commit", "tag", "load_image", "remove_image"),
     JobRepository: ("claim", "update", "finish"),
     ContainerRepository: ("write", "exited", "remove", "write_install_log"),
 }  # fmt: skip
-"""What a worker changes: the engine and the record, where the journal is. Between two of these it only looks."""
+"""What a worker changes: the engine and the record, where the journal is. Between two of these it only looks.
+
+A commit is more than one call of the engine, so those count too.
+"""
 
 
 class Fate:
