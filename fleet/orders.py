@@ -13,8 +13,9 @@ import secrets
 import time
 from typing import Any
 
-from fleet.errors import NodeTimeout
+from fleet.errors import LightdError, NodeTimeout
 from fleet.keys import key
+from fleet.problems import body_of, error_from, status_of
 from fleet.store import Client
 
 _REPLY_SECONDS = 60
@@ -28,10 +29,10 @@ class Orders:
         self._redis = redis
         self._blocking = blocking
 
-    def send_input(self, node: str, container_id: str, line: str) -> str | None:
+    def send_input(self, node: str, container_id: str, line: str) -> None:
         """Have a line written to a container's terminal, once.
 
-        Answers None when it was written, else the reason it was not. Raises NodeTimeout when the agent is silent.
+        Raises what its agent answers when it was not written: Conflict, Unavailable; NodeTimeout when that is silent.
         """
         reply = secrets.token_hex(8)
         until = time.time() + _INPUT_SECONDS
@@ -40,15 +41,18 @@ class Orders:
         answer = self._blocking.blpop([key("reply", reply)], timeout=_INPUT_SECONDS + 1)
         if answer is None:
             raise NodeTimeout(f"Node {node} does not answer; the command was not sent.")
-        return answer[1] or None
+        if answer[1]:
+            problem = json.loads(answer[1])
+            raise error_from(problem["status"], problem)
 
     def next(self, node: str, seconds: float) -> dict[str, Any] | None:
         """The oldest order of a node; None when none comes in time."""
         answer = self._blocking.blpop([key("orders", node)], timeout=seconds)
         return json.loads(answer[1]) if answer else None
 
-    def answer(self, reply: str, text: str) -> None:
-        """Tell a waiting request how its order ended; '' for well."""
+    def answer(self, reply: str, error: LightdError | None) -> None:
+        """Tell a waiting request how its order ended; None for well."""
+        text = json.dumps({**body_of(error), "status": status_of(error)}) if error else ""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.rpush(key("reply", reply), text)
             pipe.expire(key("reply", reply), _REPLY_SECONDS)

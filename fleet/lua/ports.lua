@@ -65,6 +65,7 @@ local function choose_ports(wishes, node, id)
     for _, ip in ipairs(addresses) do
       local member = ip .. '|' .. wanted.port .. '|' .. wanted.protocol
       if redis.call('EXISTS', K.port(member)) == 1 then
+        if chosen[member] then return nil, 'twice', member end
         if usable(member) then return member end
         known = member
       end

@@ -19,7 +19,7 @@ def installing() -> ActionNotAllowed:
     return ActionNotAllowed("Cannot change a container that is installing; wait for the end of its install.")
 
 
-PORT_REASONS = ("pool", "taken", "none")
+PORT_REASONS = ("pool", "taken", "twice", "none")
 
 
 def port_error(reason: str, member: str) -> LightdError:
@@ -29,6 +29,8 @@ def port_error(reason: str, member: str) -> LightdError:
     if reason == "none":
         return Conflict(f"No free {member} port is left in the pool; add one.", code="no_port_free")
     ip, port, protocol = member.split("|")
+    if reason == "twice":
+        return Invalid(f"Port {ip}:{port}/{protocol} is asked for twice.", code="port_twice")
     return PortTaken(f"Port {ip}:{port}/{protocol} is in use by another container or reserved.")
 
 

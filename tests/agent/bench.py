@@ -19,6 +19,7 @@ import docker
 import redis
 
 from fleet.console import Console
+from fleet.errors import LightdError
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Container, Job, Limits, Spec, Volume
 from fleet.orders import Orders
@@ -219,7 +220,11 @@ class Bench:
 
     def send(self, name: str, line: str) -> str | None:
         """Have a line typed; answers why it was not."""
-        return self.orders.send_input(self.node, self.id_of(name), line)
+        try:
+            self.orders.send_input(self.node, self.id_of(name), line)
+        except LightdError as error:
+            return error.message
+        return None
 
     # What was seen.
 

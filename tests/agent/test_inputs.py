@@ -102,8 +102,8 @@ def test_programs_that_do_not_read_hold_up_no_other_however_much_waits_for_them(
 
 def test_what_does_not_run_says_so(host: Bench) -> None:
     host.install("idle", "sleep 60")
-    assert host.send("idle", "x\n") == "The container is not running."
-    assert host.send("unknown", "x\n") == "The container is not running."
+    assert host.send("idle", "x\n") == "The container is not running; the command was not sent."
+    assert host.send("unknown", "x\n") == "The container is not running; the command was not sent."
 
 
 def test_a_line_for_a_process_that_is_about_to_start_waits_for_it(host: Bench) -> None:
@@ -116,12 +116,24 @@ def test_a_line_for_a_process_that_is_about_to_start_waits_for_it(host: Bench) -
     eventually(lambda: b"got early" in host.output("echo"), within_seconds=5, what="the echo")
 
 
+def test_a_container_that_somebody_has_paused_in_the_engine_takes_no_input_and_says_so(host: Bench) -> None:
+    _run(host, "echo", _ECHO)
+    paused = host.engine.containers.get(f"lightd-{host.id_of('echo')}")
+    paused.pause()
+    try:
+        refusal = host.send("echo", "hello\n")
+    finally:
+        paused.unpause()
+    assert refusal == "The container is not accepting input: it has just ended, or is paused in the engine."
+    assert host.send("echo", "again\n") is None
+
+
 def test_input_reaches_the_next_run_too(host: Bench) -> None:
     _run(host, "echo", _ECHO)
     assert host.send("echo", "one\n") is None
     eventually(lambda: b"got one" in host.output("echo"), within_seconds=5, what="the first echo")
     host.await_end(host.begin("echo", Action.KILL, queue="agent"))
-    assert host.send("echo", "lost\n") == "The container is not running."
+    assert host.send("echo", "lost\n") == "The container is not running; the command was not sent."
     host.do("echo", Action.START)
     host.await_state("echo", State.RUNNING)
     assert host.send("echo", "two\n") is None

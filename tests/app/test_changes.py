@@ -12,6 +12,7 @@ import pytest
 
 from app.containers import resources
 from app.services import Services
+from fleet.errors import Conflict, EngineUnavailable, LightdError
 from fleet.models import Job, Volume
 from fleet.orders import Orders
 from fleet.stats import LastStats, Report, Stats
@@ -32,7 +33,7 @@ def game(api: Api, volume: Volume, worker: Worker) -> None:
 
 
 @contextmanager
-def agent(offered: Services, answer: str) -> Iterator[list[dict[str, Any]]]:
+def agent(offered: Services, answer: LightdError | None = None) -> Iterator[list[dict[str, Any]]]:
     """Somebody on the host who answers one order."""
     taken: list[dict[str, Any]] = []
     orders = Orders(offered.stores.record, offered.stores.blocking)
@@ -241,19 +242,28 @@ def test_use_is_that_of_the_run_that_goes_on(api: Api, offered: Services, worker
 def test_a_command_is_written_as_one_line(api: Api, offered: Services, worker: Worker) -> None:
     api.post("/containers/game/start")
     worker.start("game")
-    with agent(offered, "") as taken:
+    with agent(offered) as taken:
         answer = api.post("/containers/game/command", {"command": "say hi"})
     assert (answer.status_code, answer.json) == (200, {"message": "Command sent", "internal_id": "game"})
     assert (taken[0]["input"], taken[0]["data"]) == ("game", "say hi\n")
 
 
-def test_a_command_that_was_not_taken_says_why(api: Api, offered: Services, worker: Worker) -> None:
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        (Conflict("The container is not accepting input.", code="not_accepting_input"), 409, "not_accepting_input"),
+        (EngineUnavailable("The engine does not answer; see that it runs."), 503, "engine_unavailable"),
+    ],
+)
+def test_a_command_that_was_not_taken_says_why(
+    api: Api, offered: Services, worker: Worker, reason: LightdError, status: int, code: str
+) -> None:
     api.post("/containers/game/start")
     worker.start("game")
-    with agent(offered, "it is not accepting input"):
+    with agent(offered, reason):
         answer = api.post("/containers/game/command", {"command": "say hi"})
-    assert (answer.status_code, answer.json["code"]) == (409, "not_accepting_input")
-    assert "not accepting input" in answer.json["error"]
+    assert (answer.status_code, answer.json["code"], answer.json["error"]) == (status, code, reason.message)
+    assert ("Retry-After" in answer.headers) == (status == 503)
 
 
 @pytest.mark.parametrize("body", [{}, {"command": 1}, {"command": "two\nlines"}, {"command": "\x03"}])

@@ -73,9 +73,10 @@ def test_an_unknown_container_is_404(api: Api) -> None:
     [
         (port(4000), 400, "Invalid port binding: port not in network pool"),
         (port(25567), 409, "Port 0.0.0.0:25567/tcp is in use by another container or reserved."),
+        ({"container_port": 80, "host_port": 25566}, 400, "Port 0.0.0.0:25566/tcp is asked for twice."),
         ({"container_port": 80, "protocol": "udp"}, 409, "No free udp port is left in the pool; add one."),
     ],
-    ids=["not in the pool", "reserved", "none free"],
+    ids=["not in the pool", "reserved", "twice in two forms", "none free"],
 )
 def test_a_port_that_cannot_be_had_changes_nothing(
     api: Api, worker: Worker, wanted: dict[str, Any], status: int, error: str

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from fleet.errors import Conflict
 from fleet.lifecycle import State
 from fleet.orders import Orders
 from tests.sockets.conftest import NODE, Api
@@ -36,7 +37,7 @@ def agent(api: Api, answer: Callable[[dict[str, Any]], str | None]) -> Iterator[
                 taken.append(order)
                 text = answer(order)
                 if text is not None:
-                    orders.answer(order["reply"], text)
+                    orders.answer(order["reply"], Conflict(text) if text else None)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from fleet.errors import Conflict, LightdError, NotFound
+from fleet.errors import Conflict, LightdError, NodeTimeout, NotFound
 from fleet.lifecycle import State
 from fleet.orders import Orders
 from fleet.repositories.containers import ContainerRepository
@@ -98,15 +98,15 @@ class Inputs:
             if keyboard.busy:
                 self._threads.submit(self._type, keyboard)
 
-    def _write(self, keyboard: _Keyboard, order: dict[str, Any]) -> str:
-        """Write one line; answers why not, or '' when it was written."""
+    def _write(self, keyboard: _Keyboard, order: dict[str, Any]) -> LightdError | None:
+        """Write one line; answers why not, or None when it was written."""
         if time.time() > order["until"]:
-            return "The command came too late and was not sent."
+            return NodeTimeout("The command came too late and was not sent; send it again.")
         try:
             self._terminal(keyboard, order["until"] - _ANSWER_SECONDS).write(order["data"].encode())
         except LightdError as error:
-            return error.message
-        return ""
+            return error
+        return None
 
     def _terminal(self, keyboard: _Keyboard, until: float) -> Terminal:
         if keyboard.terminal and keyboard.terminal.is_open() and not keyboard.stale:
@@ -126,7 +126,7 @@ class Inputs:
             if found is not None and found.running and is_own(self._settings, found):
                 return found
             if state is not State.STARTING or time.time() > until:
-                raise Conflict("The container is not running.", code="not_running")
+                raise Conflict("The container is not running; the command was not sent.", code="not_running")
             time.sleep(_LOOK_SECONDS)
 
     def _state(self, container_id: str) -> State | None:

@@ -42,13 +42,18 @@ class Terminal:
         except OSError as error:
             self.close()
             raise unreachable(address) from error
+        except Conflict:
+            self.close()
+            raise
 
     def write(self, data: bytes) -> None:
         """Write one line. Raises Conflict when the program does not read what it was given already."""
         deadline = time.monotonic() + _ROOM_SECONDS
         while not self._has_room(len(data)):
             if time.monotonic() > deadline:
-                raise Conflict("The container is not accepting input.", code="not_accepting_input")
+                raise Conflict(
+                    "The container is not accepting input; the command was not sent.", code="not_accepting_input"
+                )
             time.sleep(0.01)
         try:
             self._connection.sock.sendall(data)
@@ -85,8 +90,14 @@ class Terminal:
             if not received:
                 raise ConnectionError("the engine hung up")
             head += received
-        if b" 101 " not in head.partition(b"\r\n")[0]:
-            raise ConnectionError(head.partition(b"\r\n")[0].decode("latin-1"))
+        answer = head.partition(b"\r\n")[0].decode("latin-1")
+        if " 409 " in answer or " 404 " in answer:
+            raise Conflict(
+                "The container is not accepting input: it has just ended, or is paused in the engine.",
+                code="not_accepting_input",
+            )
+        if " 101 " not in answer:
+            raise ConnectionError(answer)
 
     def _has_room(self, size_bytes: int) -> bool:
         """What is under way may or may not have arrived, so it is counted on top."""

@@ -59,6 +59,8 @@ def run_install_script(work: Work) -> dict[str, int]:
     if ended.exit_code in _NOT_STARTED and f"exec {INSTALL_INSIDE} failed" in log:
         interpreter = (work.spec.install_script or "").splitlines()[0].removeprefix("#!").strip()
         raise InstallFailed(f"The image has no {interpreter}, which the install script's first line asks for.")
+    if ended.exit_code in _NOT_STARTED and "exec /bin/sh failed" in log:
+        raise InstallFailed("The image has no /bin/sh, which starts every container here; use another.")
     if ended.exit_code != 0:
         raise InstallFailed(f"The install script ended with exit code {ended.exit_code}." + _last_words(log))
     changed = work.host.runtime.layer_bytes(engine.engine_id)

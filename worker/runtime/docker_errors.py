@@ -17,7 +17,6 @@ _PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 _ADDRESS_MISSING = re.compile(r"cannot assign requested address")
 _ADDRESS = re.compile(r"(\[[0-9a-f:]*\]|\d+\.\d+\.\d+\.\d+):(\d+)")
 _SUBNETS_GONE = re.compile(r"non-overlapping|overlaps with other one|networks have overlapping")
-_NO_SHELL = re.compile(r"\"/bin/sh\".*(no such file|not found)")
 _MOUNT_MISSING = re.compile(r"bind source path does not exist: ?(\S+)")
 _LONGEST = 500
 
@@ -59,8 +58,6 @@ def _known(reason: str) -> LightdError | None:
             "The engine has no free subnet for its network; remove unused ones with `docker network prune`.",
             code="no_subnet",
         )
-    if _NO_SHELL.search(reason):
-        return Invalid("The image has no /bin/sh, which starts every container here; use another.", code="no_shell")
     missing = _MOUNT_MISSING.search(reason)
     if missing:
         return Invalid(f"The folder {missing[1]} does not exist on the host; create it.", code="mount_missing")

@@ -152,6 +152,13 @@ def test_a_missing_interpreter_is_named(site: Site) -> None:
     assert job.error == "The image has no /usr/bin/env perl6, which the install script's first line asks for."
 
 
+def test_an_image_without_a_shell_is_told(site: Site) -> None:
+    output = b"[FATAL tini (7)] exec /bin/sh failed: No such file or directory\r\n"
+    site.install_behaves("a", exit_code=127, output=output)
+    job = site.run(site.create("a", install_script="echo without a first line that names an interpreter"))
+    assert job.error == "The image has no /bin/sh, which starts every container here; use another."
+
+
 def test_a_script_that_never_ends_is_ended_at_its_limit(site: Site) -> None:
     site.install_behaves("a", seconds=None)
     job = site.run(site.create("a", install_script=SCRIPT, install_timeout_seconds=1))
