@@ -175,8 +175,7 @@ def test_an_expired_token_closes_its_sockets_also_while_the_store_is_silent(own_
     secret, _ = own_api.tokens.issue(3)
     with own_api.socket("c", token=secret) as expired:
         expired.wait_for(lambda _: True)
-        assert own_api.record.process is not None
-        own_api.record.process.send_signal(signal.SIGSTOP)
+        own_api.record.signal(signal.SIGSTOP)
         assert expired.wait_closed(20) == 4401
 
 
