@@ -31,6 +31,8 @@ _EMPTY_IMAGE_BYTES = 32 * MEBIBYTE
 _BYTES_PER_INODE = 8192
 _BLOCK_BYTES = 4096
 _CORRECTED = (0, 1)
+# mkfs makes it, and e2fsck again with each full check; to a program in the container it would be a strange folder.
+_FOUND = "lost+found"
 
 
 class LoopDriver:
@@ -51,10 +53,7 @@ class LoopDriver:
         image.parent.chmod(0o700)
         allocate(image, size_bytes, full=self._full)
         self._format(image)
-        folder = self._mount(volume_id)
-        with suppress(FileNotFoundError):
-            (folder / "lost+found").rmdir()
-        return folder
+        return self._mount(volume_id)
 
     def ensure_mounted(self, volume_id: str) -> Path:
         """Mount the image, checked before, unless it is mounted; fills holes that a fully allocated one has got."""
@@ -129,6 +128,8 @@ class LoopDriver:
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             mount_image(image_path(self._settings, volume_id), folder)
+            with suppress(OSError):  # not there, or something was found
+                (folder / _FOUND).rmdir()
         return folder
 
     def _grow(self, volume_id: str, old_mb: int, size_mb: int) -> None:

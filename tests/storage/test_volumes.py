@@ -152,6 +152,7 @@ def test_a_volume_shrinks_only_when_unused_and_when_its_content_fits(volumes: Vo
     (loop_folder / "open").write_bytes(b"kept")
     assert retried_while_others_start(lambda: volumes.resize(VOLUME_ID, 32)).size_mb == 32
     assert (loop_folder / "open").read_bytes() == b"kept"
+    assert os.listdir(loop_folder) == ["open"], "and no folder that the check of the file system made"
 
 
 @contextmanager
