@@ -11,6 +11,9 @@ from marshmallow import ValidationError, fields
 
 _LIFETIME = re.compile(r"([0-9]{1,9})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_TEXTS_BYTES = 1024 * 1024
+"""Half of what a kernel gives a process at its start, environment and command line together."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -101,7 +104,7 @@ class Lifetime(fields.String):
 
 
 class TextMap(fields.Dict):
-    """An object of texts, with names that match `names`; at most `max_entries`."""
+    """An object of texts, with names that match `names`; at most `max_entries`, and 1 MiB in all."""
 
     def __init__(self, *, names: str, max_entries: int, max_bytes: int, **more: Any) -> None:
         super().__init__(keys=fields.String(), values=fields.String(), **more)
@@ -118,6 +121,8 @@ class TextMap(fields.Dict):
         if problems:
             raise ValidationError(problems)
         checked: dict[str, str] = value
+        if sum(len(name) + len(item.encode()) for name, item in checked.items()) > _MOST_TEXTS_BYTES:
+            raise ValidationError(f"Longer than {_MOST_TEXTS_BYTES} bytes in all.")
         return checked
 
     def _problem(self, name: str, item: Any) -> str | None:

@@ -183,6 +183,7 @@ MANY = {f"N{number}": "" for number in range(1001)}
         ({"env": {"A": "x\0"}}, "env.A"),
         ({"env": {"A": "\ud800"}}, "env.A"),
         ({"env": {"A": "x" * 65537}}, "env.A"),
+        ({"env": {f"A{number}": "x" * 65536 for number in range(16)}}, "env"),
         ({"env": ["A=x"]}, "env"),
         ({"env": MANY}, "env"),
         ({"labels": {"lightd.id": "x"}}, "labels.lightd.id"),

@@ -221,6 +221,18 @@ def test_a_deleted_container_takes_everything_with_it(record: Record) -> None:
     assert record.jobs.wait(job.job_id, 1).state == "done"
 
 
+def test_a_job_is_kept_for_a_week_after_its_end(record: Record) -> None:
+    week_seconds = 7 * 24 * 3600
+    install = record.create("a").job_id
+    assert record.redis.ttl(key("job", install)) == -1, "one that is under way stays"
+    record.containers.write("a", record.jobs.claim(install, "w"), finish="done", state=State.READY)
+    assert week_seconds - 60 < record.redis.ttl(key("job", install)) <= week_seconds
+    record.redis.zadd(key("container_jobs", "a"), {"forgotten": time.time() - week_seconds - 60})
+    start = new_job("start", NODE, "quick", internal_id="a")
+    record.containers.begin(record.containers.get("a"), Action.START, start)
+    assert record.redis.zrange(key("container_jobs", "a"), 0, -1) == [install, start.job_id]
+
+
 def test_a_job_carries_the_id_of_the_request_that_began_it(record: Record) -> None:
     structlog.contextvars.clear_contextvars()
     assert record.jobs.get(record.create("a").job_id).request_id is None
