@@ -146,6 +146,14 @@ def test_limits_that_somebody_changed(bench: Bench, doctor: Doctor) -> None:
     assert doctor.differences() == []
 
 
+def test_a_container_that_somebody_paused(bench: Bench, doctor: Doctor) -> None:
+    bench.install("a", "sleep 60")
+    bench.do("a", Action.START)
+    bench.engine.containers.get(bench.engine_name("a")).pause()
+    assert doctor.mend(found(doctor, "is paused in the engine")) == ""
+    assert doctor.differences() == []
+
+
 def test_a_private_image_that_somebody_removed(bench: Bench, doctor: Doctor) -> None:
     record = bench.install("a", "sleep 60", install_script="#!/bin/sh\nmkdir -p /opt; echo x > /opt/x\n")
     bench.do("a", Action.START)

@@ -69,6 +69,15 @@ def test_limits_that_somebody_changed_are_put_right_while_the_server_runs(
     assert servers.record(container)["started_at"] == before["started_at"]
 
 
+def test_a_server_that_somebody_paused_goes_on(stack: Stack, servers: Servers, engine: docker.DockerClient) -> None:
+    container = servers.run()
+    engine.containers.get(f"lightd-{container}").pause()
+    assert repair(stack, container)["repaired"] == ["The container was paused in the engine; it goes on."]
+    accepted(stack.api("POST", f"/containers/{container}/command", json={"command": "hello"}))
+    eventually(lambda: "got hello" in servers.logs(container), within_seconds=20, what="the output")
+    assert repair(stack, container)["repaired"] == []
+
+
 def test_a_firewall_rule_that_somebody_removed_is_put_back(stack: Stack, servers: Servers) -> None:
     container = servers.create()
     chain = f"LIGHTD-{stack.network.upper()}"

@@ -97,6 +97,10 @@ class ContainerCheck:
         name = record.internal_id
         if found.name != server_name(name):
             yield Difference(f"The engine container of {name} is called {found.name} now.", self._compare)
+        if found.paused:
+            yield Difference(
+                f"Container {name} is paused in the engine.", partial(self._runtime.resume, found.engine_id)
+            )
         if _limits(replace(record.spec.limits, **found.limits)) != _limits(record.spec.limits):
             mend = partial(self._set_limits, name, found.engine_id)
             yield Difference(f"Container {name} has other limits in the engine than in its record.", mend)

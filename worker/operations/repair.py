@@ -104,6 +104,9 @@ def _mend_container(work: Work, findings: Findings) -> EngineContainer:
         work.write(container_id=replace_server(work, image))
         findings.repaired.append("The engine had no container; it was made again.")
         return _existing(work)
+    if found.paused:
+        runtime.resume(found.engine_id)
+        findings.repaired.append("The container was paused in the engine; it goes on.")
     if not (work.host.data_folder(work.name) / ENTRYPOINT).exists():
         findings.repaired.append("The start script was missing; it was written again.")
     differences = runtime.differences(found.engine_id, prepared_plan(work, found.image))

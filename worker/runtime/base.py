@@ -87,7 +87,7 @@ class EngineContainer(ListedContainer):
     `run` is the start of its latest run as 20 digits of nanoseconds, NEVER_RUN before the first. While it runs, `ended`
     is the end of the run before. `log_path` is the file on the host that its output is written to, '' before the first
     run. `image_id` is what `image` meant when it was made. `limits` are those that it has now, by their names in
-    Limits; what the engine cannot tell is left out.
+    Limits; what the engine cannot tell is left out. One that is `paused` runs, but does nothing: we pause none.
     """
 
     image: str
@@ -101,6 +101,7 @@ class EngineContainer(ListedContainer):
     env: Mapping[str, str] = field(default_factory=dict)
     image_id: str = ""
     limits: Mapping[str, Any] = field(default_factory=dict)
+    paused: bool = False
 
     @property
     def started_at(self) -> float:
@@ -203,6 +204,9 @@ class Runtime(Protocol):
 
     def signal(self, engine_id: str, signal: str) -> bool:
         """Send a signal to its process; False when it does not run."""
+
+    def resume(self, engine_id: str) -> None:
+        """Let a container go on that somebody has paused; fine when nobody has. Raises NotFound."""
 
     def write_input(self, engine_id: str, data: bytes) -> None:
         """Write to the terminal of a running container; raises Conflict when it does not run."""

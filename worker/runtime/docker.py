@@ -212,6 +212,13 @@ class DockerRuntime:
                 raise
             return True
 
+    def resume(self, engine_id: str) -> None:
+        """Let a container go on that somebody has paused; fine when nobody has. Raises NotFound."""
+        found = self.inspect(engine_id)
+        if found is None or found.paused:
+            with self._engine() as client:
+                client.unpause(engine_id)
+
     def write_input(self, engine_id: str, data: bytes) -> None:
         """Write to the terminal of a running container; raises Conflict when it does not run."""
         found = self.inspect(engine_id)
@@ -368,6 +375,7 @@ def _container(found: dict[str, Any]) -> EngineContainer:
         env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or [] if "=" in entry),
         image_id=found["Image"],
         limits=docker_limits.limits_told(found["HostConfig"]),
+        paused=bool(state["Paused"]),
     )
 
 

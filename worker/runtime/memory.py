@@ -220,6 +220,19 @@ class MemoryRuntime:
                 self._end(made, _KILLED if signal == "SIGKILL" else _TERMINATED)
             return True
 
+    def resume(self, engine_id: str) -> None:
+        """Let a container go on that somebody has paused; fine when nobody has. Raises NotFound."""
+        self._set_paused(engine_id, paused=False)
+
+    def pause(self, engine_id: str) -> None:
+        """Pause a running container (for tests)."""
+        self._set_paused(engine_id, paused=True)
+
+    def _set_paused(self, engine_id: str, *, paused: bool) -> None:
+        with self._changed:
+            made = self._existing(engine_id)
+            made.seen = replace(made.seen, paused=paused)
+
     def write_input(self, engine_id: str, data: bytes) -> None:
         """Write to the terminal of a running container; raises Conflict when it does not run."""
         with self._changed:
@@ -318,7 +331,9 @@ class MemoryRuntime:
         return None
 
     def _end(self, made: _Made, exit_code: int) -> None:
-        made.seen = replace(made.seen, running=False, exit_code=exit_code, pid=0, ended=f"{time.time_ns():020d}")
+        made.seen = replace(
+            made.seen, running=False, paused=False, exit_code=exit_code, pid=0, ended=f"{time.time_ns():020d}"
+        )
         made.ends_at = None
         self._changed.notify_all()
 

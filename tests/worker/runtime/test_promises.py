@@ -15,6 +15,7 @@ from tests.support.deadline import eventually
 from tests.support.ports import free_port
 from tests.worker.runtime.conftest import Bench
 from worker.runtime.base import LABEL_DATA, LABEL_NODE, NEVER_RUN, Usage
+from worker.runtime.memory import MemoryRuntime
 
 MB = 1024 * 1024
 LONG_SECONDS = 20.0
@@ -89,6 +90,22 @@ def test_a_signal_reaches_a_running_process_only(bench: Bench) -> None:
     assert found is not None and found.exit_code == 137
     assert not bench.runtime.signal(engine_id, "SIGTERM")
     assert not bench.runtime.signal("lightd-unknown", "SIGTERM")
+
+
+def test_what_somebody_has_paused_runs_and_goes_on_when_resumed(bench: Bench, request: pytest.FixtureRequest) -> None:
+    engine_id = bench.run("stops on the line quit")
+    if isinstance(bench.runtime, MemoryRuntime):
+        bench.runtime.pause(engine_id)
+    else:
+        request.getfixturevalue("engine").containers.get(engine_id).pause()
+    paused = bench.runtime.inspect(engine_id)
+    assert paused is not None and (paused.running, paused.paused) == (True, True)
+    for _ in range(2):
+        bench.runtime.resume(engine_id)
+        resumed = bench.runtime.inspect(engine_id)
+        assert resumed is not None and (resumed.running, resumed.paused) == (True, False)
+    with pytest.raises(NotFound):
+        bench.runtime.resume("lightd-unknown")
 
 
 def test_input_reaches_the_process(bench: Bench) -> None:
