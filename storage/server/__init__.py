@@ -18,14 +18,14 @@ __all__ = ["create_app"]
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application; with no settings given it reads the environment.
 
-    Mounts this host's volumes again, and begins to sweep them.
+    Begins to mount this host's volumes again, and to sweep them. A call needs only its own volume, which it mounts
+    where that was not done yet: it does not wait for others whose file systems take long to check.
     """
     settings = settings or read_settings()
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     store = Volumes(settings)
-    store.restore_all()
-    threading.Thread(target=store.sweep_all, name="sweep", daemon=True).start()
+    threading.Thread(target=_put_in_order, args=(store,), name="put in order", daemon=True).start()
     slots = TransferSlots(settings.files_threads)
     guard_calls(app, settings)
     failures.install(app)
@@ -40,3 +40,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         return {"status": "ok"}
 
     return app
+
+
+def _put_in_order(store: Volumes) -> None:
+    store.restore_all()
+    store.sweep_all()

@@ -92,7 +92,7 @@ def test_after_a_reboot_volumes_are_mounted_and_containers_are_as_their_policies
         assert Path(volume["path"]).stat().st_mode & 0o777 == 0o700, "and no container that starts too early could"
     host.boot()
     for volume in volumes:
-        assert Path(volume["path"]).is_mount()
+        eventually(Path(volume["path"]).is_mount, within_seconds=20, what="the mount")
         told = accepted(stack.api("GET", f"/volumes/{volume['volume_id']}/files/content?path=config/server.yml"))
         assert told["content"] == "a: 1"
     stack.wait_for_state(always, "running", 60)

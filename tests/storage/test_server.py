@@ -212,7 +212,31 @@ def test_volumes_are_mounted_again_when_the_process_starts(settings: Settings) -
         process.call("POST", BASE + "/files", {"path": "kept", "content": "x"})
     assert unmount(folder, detach=False)
     with running_files_process(settings):
-        assert is_mounted(folder) and (folder / "kept").exists()
+        eventually(lambda: is_mounted(folder) and (folder / "kept").exists(), within_seconds=20, what="the mount")
+
+
+def test_a_start_waits_for_no_volume_whose_check_takes_long(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = VOLUME_ID.replace("1111", "2222")
+    with running_files_process(settings) as process:
+        for volume_id in (VOLUME_ID, other):
+            assert process.call("POST", f"/volumes/{volume_id}", {"size_mb": 32}).status == 201
+            assert unmount(volume_path(settings, volume_id), detach=False)
+    os.mkfifo(tmp_path / "go")
+    slow = tmp_path / "e2fsck"
+    slow.write_text(f"""#!/bin/sh
+case "$*" in *{VOLUME_ID}*) touch {tmp_path}/begun; read line < {tmp_path}/go;; esac
+exec /sbin/e2fsck "$@"
+""")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with running_files_process(settings) as process:
+        eventually((tmp_path / "begun").exists, within_seconds=20, what="the check of the first volume")
+        assert process.call("POST", f"/volumes/{other}/files", {"path": "a", "content": "x"}).status == 200
+        assert not is_mounted(volume_path(settings, VOLUME_ID))
+        (tmp_path / "go").write_text("now\n")
+        assert process.call("GET", f"/volumes/{VOLUME_ID}/files").json == {"files": []}
 
 
 def test_what_a_killed_process_left_is_removed_beside_the_work(settings: Settings) -> None:
