@@ -37,10 +37,10 @@ from worker.runtime.base import (
 )
 from worker.runtime.docker_commit import commit, remove_draft
 from worker.runtime.docker_differences import differences
-from worker.runtime.docker_errors import engine_errors
+from worker.runtime.docker_errors import BRIDGE_GONE, engine_errors
 from worker.runtime.docker_input import write_input
 from worker.runtime.docker_layer import changed_bytes, deleted_bytes, overgrown_bytes
-from worker.runtime.docker_network import ensure_network
+from worker.runtime.docker_network import ensure_network, renew_network
 from worker.runtime.docker_plan import HOME, engine_config, engine_name, weight_supported_here
 from worker.runtime.docker_pull import pull
 from worker.runtime.registry_logins import RegistryLogins
@@ -152,10 +152,19 @@ class DockerRuntime:
         try:
             with self._engine() as client:
                 client.start(engine_id)
+        except Conflict as refusal:
+            if refusal.code != BRIDGE_GONE or not self._renew_network(engine_id):
+                raise
+            with self._engine() as client:
+                client.start(engine_id)
         except EngineUnavailable:
             found = self.inspect(engine_id)  # it may have happened although the answer got lost
             if found is None or not found.running:
                 raise
+
+    def _renew_network(self, engine_id: str) -> bool:
+        with self._engine() as client:
+            return renew_network(client, client.inspect_container(engine_id)["HostConfig"]["NetworkMode"])
 
     def update(self, engine_id: str, limits: Limits) -> None:
         """Give a container these limits, at once when it runs; all of them, so it may be repeated.

@@ -17,8 +17,11 @@ _PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 _ADDRESS_MISSING = re.compile(r"cannot assign requested address")
 _ADDRESS = re.compile(r"(\[[0-9a-f:]*\]|\d+\.\d+\.\d+\.\d+):(\d+)")
 _SUBNETS_GONE = re.compile(r"non-overlapping|overlaps with other one|networks have overlapping")
+_BRIDGE_GONE = re.compile(r"could not find bridge")
 _MOUNT_MISSING = re.compile(r"bind source path does not exist: ?(\S+)")
 _LONGEST = 500
+
+BRIDGE_GONE = "bridge_gone"
 
 
 @contextmanager
@@ -57,6 +60,11 @@ def _known(reason: str) -> LightdError | None:
         return Conflict(
             "The engine has no free subnet for its network; remove unused ones with `docker network prune`.",
             code="no_subnet",
+        )
+    if _BRIDGE_GONE.search(reason):
+        return Conflict(
+            "The bridge of the containers' network is gone from the host; restart the Docker engine, which makes it.",
+            code=BRIDGE_GONE,
         )
     missing = _MOUNT_MISSING.search(reason)
     if missing:

@@ -24,5 +24,19 @@ def ensure_network(client: APIClient, name: str) -> None:
             raise
 
 
+def renew_network(client: APIClient, name: str) -> bool:
+    """Make a network of ours anew whose bridge somebody took away. False while other containers are in it: only the
+    engine's own restart helps those.
+    """
+    if not any((network["Labels"] or {}).get(LABEL) == name for network in client.networks(names=[name])):
+        return False
+    try:
+        client.remove_network(name)
+    except APIError:
+        return False
+    ensure_network(client, name)
+    return True
+
+
 def _exists(client: APIClient, name: str) -> bool:
     return any(network["Name"] == name for network in client.networks(names=[name]))
