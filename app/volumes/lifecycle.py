@@ -21,8 +21,11 @@ _RESIZE_SECONDS = 600
 def create_volume(services: Services, size_mb: int, node_name: str | None = None) -> Volume:
     """A new volume, on an online host.
 
-    Raises Unavailable or NodeTimeout when the host is silent; what it may have made is then removed by its agent.
+    Raises NotFound for a host that was never there, and Unavailable or NodeTimeout when the host is silent; what it
+    may have made is then removed by its agent.
     """
+    if node_name:
+        services.nodes.require_known(node_name)
     node = services.nodes.online(node_name) if node_name else services.nodes.choose()
     now = int(time.time())
     volume = Volume(new_volume_id(), node.id, "", size_mb, "", CREATING, now, now)

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from fleet.errors import Unavailable
+from fleet.errors import NotFound, Unavailable
 from fleet.keys import key
 from fleet.models import Node
 from fleet.store import Client
@@ -54,6 +54,11 @@ class NodeRepository:
         if node.must_recover:
             raise _must_recover(node)
         return node
+
+    def require_known(self, name: str) -> None:
+        """Raise NotFound for the name of a host that was never there."""
+        if not self._redis.sismember(key("nodes"), name):
+            raise NotFound("Node not found", code="node_not_found")
 
     def choose(self) -> Node:
         """An online host for a new volume; raises Unavailable when there is none."""
