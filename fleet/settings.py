@@ -27,6 +27,7 @@ _MAY_BE_ZERO = (
     "stop_timeout_seconds",
     "console_lines_per_second",
 )
+_LEAST_SPARSE_FLOOR_MB = 64
 _STORE_SCHEMES = "redis://, rediss://, unix://"
 _FILES_SCHEMES = "http://, https://, unix://"
 
@@ -358,6 +359,11 @@ def _check(settings: Settings) -> None:
             "auto, loop or directory",
         ),
         ("LIGHTD_VOLUME_ALLOCATION", settings.volume_allocation in ("full", "sparse"), "full or sparse"),
+        (
+            "LIGHTD_DISK_FLOOR_MB",
+            settings.volume_allocation == "full" or settings.disk_floor_mb >= _LEAST_SPARSE_FLOOR_MB,
+            f"at least {_LEAST_SPARSE_FLOOR_MB} with sparse volumes, which lose what is written to them on a full disk",
+        ),
         (
             "LIGHTD_LOG_LEVEL",
             settings.log_level in ("debug", "info", "warning", "error"),

@@ -26,6 +26,7 @@ WRONG = [
     ("LIGHTD_REDIS_URL", "localhost:6379"),
     ("LIGHTD_STREAM_URL", "redis://"),
     ("LIGHTD_FILES_URL", "host:9000"),
+    ("LIGHTD_FILES_PUBLIC_URL", "files.example.com"),
     ("LIGHTD_ALLOWED_MOUNTS", "srv/a"),
 ]
 
@@ -36,6 +37,14 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
+        read_settings()
+
+
+def test_sparse_volumes_need_some_disk_kept_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTD_DISK_FLOOR_MB", "0")
+    assert read_settings().disk_floor_mb == 0
+    monkeypatch.setenv("LIGHTD_VOLUME_ALLOCATION", "sparse")
+    with pytest.raises(SettingsError, match="LIGHTD_DISK_FLOOR_MB must be at least"):
         read_settings()
 
 
