@@ -10,6 +10,7 @@ from app.containers.history import blueprint as history
 from app.containers.resources import blueprint as resources
 from app.containers.routes import blueprint as containers
 from app.containers.stats import blueprint as stats
+from app.docs_page import init_docs_page
 from app.errors import init_errors
 from app.idempotency import init_idempotency
 from app.jobs.routes import blueprint as jobs
@@ -48,6 +49,7 @@ def create_app(settings: Settings, stores: Stores, dispatch: Dispatch) -> Flask:
     api = init_openapi(app)
     for blueprint in _RESOURCES:
         api.register_blueprint(blueprint)
+    init_docs_page(app, api)
     init_sockets(app)
     init_errors(app)
     check_declarations(app)

@@ -12,7 +12,9 @@ from fleet import __version__
 _INTRODUCTION = f"""Docker hosts as one API for running other people's servers.
 
 Every route that is not public needs two headers: `Authorization: Bearer lightd_…` and `Accept: {VENDOR_TYPE}`
-(compared without regard to case, also within a list)."""
+(compared without regard to case, also within a list).
+
+WebSockets are at `/ws/<internal_id>` and `/ws`; their messages are told of in docs/api.md."""
 
 
 class Problem(Schema):

@@ -35,6 +35,12 @@ def test_the_description_of_the_api_is_public_and_names_the_main_routes(stack: S
         assert route in paths
 
 
+def test_the_page_about_the_api_is_public(stack: Stack) -> None:
+    answer = requests.get(f"{stack.base_url}/docs", timeout=60)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "/containers/{internal_id}/start" in answer.text
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/api/v1/public/ping"), ("DELETE", "/healthz"), ("POST", "/readyz"), ("PUT", "/openapi.json")],
