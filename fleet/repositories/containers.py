@@ -357,6 +357,7 @@ def _begin_request(
     """The transition out of `state`: what every action writes besides its own changes."""
     now = time.time()
     destination = MOVES[action][state]
+    still_failed = state is destination is State.FAILED
     cancels_install = action is Action.KILL and state is State.INSTALLING
     to_agent = job.queue == "agent" or action is Action.DELETE
     return {
@@ -364,7 +365,7 @@ def _begin_request(
         "node": container.node,
         "at": now,
         "guard": {"states": [state], "revision": str(container.revision) if "next_spec" in changes else None},
-        "set": changed_fields({"state": destination, "error": None, **changes}, now),
+        "set": changed_fields({"state": destination, **({} if still_failed else {"error": None}), **changes}, now),
         "job": {
             **job_fields(job),
             "waits": "exit" if action is Action.KILL and state in ALIVE else None,

@@ -62,6 +62,16 @@ def test_a_container_that_failed_gets_other_ports_for_its_next_install(
     assert holders(api)[1] == "game"
 
 
+def test_a_container_that_failed_still_says_why_after_what_does_not_heal_it(
+    api: Api, offered: Services, worker: Worker, dispatched: list[Job]
+) -> None:
+    worker.install("game", error="no such image")
+    repaired(api, offered, dispatched, finish="done", result={"repaired": [], "remaining": []})
+    assert api.get("/containers/game").json["error"] == "no such image"
+    api.post("/containers/game/reinstall")
+    assert api.get("/containers/game").json["error"] is None
+
+
 def test_an_unknown_container_is_404(api: Api) -> None:
     for path in ("rebind-network", "repair"):
         answer = api.post(f"/containers/none/{path}", {"ports": []} if path == "rebind-network" else None)
