@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 from fleet.settings import Settings
 from fleet.signing import sign_call
+from tests.support.deadline import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
-START_SECONDS = 20
+START_SECONDS = 20 * PATIENCE
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -40,11 +40,9 @@ def loop_devices_of(settings: Settings) -> list[str]:
 
 def nothing_is_left(settings: Settings) -> bool:
     """Freeing a loop device happens a moment after the last use of it."""
-    deadline = time.monotonic() + 5
-    while loop_devices_of(settings) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(lambda: not loop_devices_of(settings), within_seconds=10, what="the end of its loop devices")
     files = [path for path in (settings.data / "volumes").rglob("*") if path.name not in (".images", ".meta")]
-    return not loop_devices_of(settings) and not files and str(settings.data) not in Path("/proc/mounts").read_text()
+    return not files and str(settings.data) not in Path("/proc/mounts").read_text()
 
 
 def test_a_volume_is_mounted_owned_by_the_container_and_empty(settings: Settings, loop_folder: Path) -> None:
