@@ -14,7 +14,7 @@ from fleet.identifiers import NODE_NAME
 from fleet.models import Port
 
 _MOST_AT_ONCE = 10_000
-_MOST_DELETED_AT_ONCE = 100_000
+"""More would hold up everything else that an API process does for seconds."""
 
 
 class IpAddress(Text):
@@ -96,7 +96,7 @@ class NamedPort(Schema):
 class PortNames(Schema):
     """Ports of the pool by name."""
 
-    ports = fields.List(fields.Nested(NamedPort), required=True, validate=validate.Length(max=_MOST_DELETED_AT_ONCE))
+    ports = fields.List(fields.Nested(NamedPort), required=True, validate=validate.Length(max=_MOST_AT_ONCE))
 
 
 class DeletedPorts(Schema):

@@ -223,6 +223,13 @@ def test_many_ports_are_deleted_but_those_that_are_held(api: Api, offered: Servi
     assert [port["port"] for port in api.get("/network/ports").json["ports"]] == [3]
 
 
+def test_no_call_names_so_many_ports_that_it_holds_up_others(api: Api) -> None:
+    wanted = [{"ip": "0.0.0.0", "port": 1}] * 10_001
+    answer = api.post("/network/ports/bulk-delete", {"ports": wanted})
+    assert (answer.status_code, list(answer.json["fields"])) == (400, ["ports"])
+    assert api.post("/network/ports/bulk-delete", {"ports": wanted[:-1]}).status_code == 200
+
+
 def test_a_bad_entry_of_many_is_named(api: Api) -> None:
     answer = api.post("/network/ports/bulk-delete", {"ports": [{"ip": "0.0.0.0", "port": 1}, {"ip": "x", "port": 2}]})
     assert answer.status_code == 400
