@@ -9,6 +9,7 @@ host holds, and accepts it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -74,9 +75,11 @@ class KnownStore:
         self._write(self._file, self._nodes.generation())
 
     def note_signs(self) -> None:
-        """Remember how many signs of life of this host the store has counted."""
-        if (counted := self._nodes.signs(self._node)) > self._noted_signs():
-            self._write(self._signs_file, str(counted))
+        """Remember how many signs of life of this host the store has counted; on a full disk, at a later one."""
+        counted = self._nodes.signs(self._node)
+        if counted > self._noted_signs():
+            with contextlib.suppress(OSError):
+                self._write(self._signs_file, str(counted))
 
     def _is_older(self) -> bool:
         """Whether the store has forgotten signs of life that it had counted."""
