@@ -9,6 +9,7 @@ from flask import current_app
 
 from app.files_client import FilesClient
 from app.node_states import NodeStates
+from app.volumes.turns import Turns
 from fleet.console import Console
 from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
@@ -47,6 +48,7 @@ class Services:
     stats: StatsStore
     node_states: NodeStates
     files: FilesClient
+    turns: Turns
     dispatch: Dispatch
 
 
@@ -69,6 +71,7 @@ def make_services(settings: Settings, stores: Stores, dispatch: Dispatch) -> Ser
         stats=StatsStore(stores.stream_bytes),
         node_states=NodeStates(nodes),
         files=FilesClient(settings.signing_key()),
+        turns=Turns(),
         dispatch=dispatch,
     )
 

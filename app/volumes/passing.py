@@ -21,12 +21,13 @@ def pass_on(
     body: Any = None,
     timeout_seconds: float = 30,
 ) -> Response:
-    """Have the volume's host do it; its answer is the client's, its errors are raised here."""
+    """Have the volume's host do it in its turn; its answer is the client's, its errors are raised here."""
     offered = services()
     volume = offered.volumes.find(volume_id)
     node = offered.nodes.online(volume.node)
     target = f"/volumes/{volume.volume_id}/{call}"
-    answer = offered.files.call(node, method, target, query=query, body=body, timeout_seconds=timeout_seconds)
+    with offered.turns.taken(volume.volume_id):
+        answer = offered.files.call(node, method, target, query=query, body=body, timeout_seconds=timeout_seconds)
     return Response(answer.body, answer.status, mimetype="application/json")
 
 

@@ -49,7 +49,7 @@ def send(store: Volumes, slots: TransferSlots, volume_id: str, path: str | None)
     the client is gone.
     """
     with ExitStack() as held:
-        held.enter_context(slots.taken())
+        held.enter_context(slots.taken(volume_id))
         root = held.enter_context(store.opened(volume_id))
         checked = checked_folder(path)
         if not is_folder(root, checked):
@@ -77,7 +77,7 @@ def receive(store: Volumes, slots: TransferSlots, volume_id: str, path: str | No
     overwrite = query("overwrite") is None or query_flag("overwrite")
     with ExitStack() as held:
         try:
-            held.enter_context(slots.taken())
+            held.enter_context(slots.taken(volume_id))
         except Unavailable:
             give_up(request.environ)
             raise

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.settings import Settings
+from storage.volumes import volume_path
 from tests.storage.conftest import VOLUME_ID, host_settings
 from tests.storage.files_process import Answer, FilesProcess, running_files_process
 from tests.storage.test_transfers import opened_by
@@ -89,6 +91,22 @@ def test_transfers_leave_a_quarter_of_the_threads_to_other_calls(files_process: 
         return all(answer.status in (200, 206) for answer in transfers(files_process))
 
     eventually(all_free, within_seconds=30, what="the slots of clients that have gone")
+
+
+def test_one_volume_gets_a_third_of_the_transfers(settings: Settings) -> None:
+    other = VOLUME_ID.replace("1111", "2222")
+    with running_files_process(replace(settings, files_threads=16)) as process, ExitStack() as held:
+        for volume_id in (VOLUME_ID, other):
+            process.call("POST", f"/volumes/{volume_id}", {"size_mb": 64})
+            with (volume_path(settings, volume_id) / "large").open("wb") as file:
+                file.truncate(40 * MEBIBYTE)
+        for _ in range(4):
+            begun_download(process, held)
+        for refused in transfers(process):
+            assert (refused.status, refused.json["code"]) == (503, "transfers_busy")
+            assert "This volume" in refused.json["error"]
+        part = process.call("GET", f"/volumes/{other}/download?path=large", headers={"Range": "bytes=0-9"})
+        assert part.status == 206
 
 
 def test_who_is_refused_a_slot_holds_no_thread_with_his_body(files_process: FilesProcess, volume: Path) -> None:
