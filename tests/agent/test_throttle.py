@@ -92,7 +92,10 @@ def test_what_was_printed_is_shown_or_counted(console: Console, log: LogWriter) 
     assert "lines were left out" in console.tail("c", 1)
 
 
-def test_a_long_line_that_is_cut_ends_where_it_is_cut(console: Console, log: LogWriter) -> None:
+def test_a_long_line_that_is_cut_ends_where_it_is_cut(
+    console: Console, log: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.console.transfer.Throttle", lambda rate: Throttle(rate, Clock()))
     for _ in range(40):  # 32 KiB make a message, and five seconds' worth of lines are 500,000 bytes
         log.write("x" * 16384, 1)
     log.write("\n", 1)
