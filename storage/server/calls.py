@@ -9,7 +9,7 @@ import time
 
 from flask import Flask, Response, g, request
 
-from fleet.request_body import bound_silence
+from fleet.request_body import bound_silence, give_up
 from fleet.settings import Settings
 from fleet.signing import check_call
 
@@ -32,9 +32,12 @@ def guard_calls(app: Flask, settings: Settings) -> None:
         g.request_id = given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         if request.path not in _UNSIGNED and not request.path.startswith(_LINKS):
             check_call(key, settings.node, request.method, sent_target(), request.headers.get("Authorization", ""))
+            g.is_proven = True
 
     @app.after_request
     def log_call(response: Response) -> Response:
+        if not g.get("is_proven") and _has_body():
+            give_up(request.environ)  # gunicorn would read on for five seconds, in a thread, whoever it is
         response.headers["X-Request-ID"] = g.request_id
         took_ms = (time.monotonic() - g.started_at) * 1000
         level = logging.ERROR if response.status_code >= 500 else logging.DEBUG
@@ -54,3 +57,7 @@ def sent_target() -> str:
     """Path and query exactly as they stood in the request line."""
     sent = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or ""
     return str(sent)
+
+
+def _has_body() -> bool:
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers

@@ -20,7 +20,8 @@ _settings.run_folder.mkdir(parents=True, exist_ok=True)
 
 # Walking deep trees holds a descriptor a level, in many threads at once.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (min(_hard, 65536), _hard))
+_open_files = min(_hard, 65536)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files, _hard))
 
 _address = _settings.files_address
 bind = _address.replace("unix://", "unix:", 1) if _address.startswith("unix://") else _address.split("://", 1)[-1]
@@ -29,8 +30,9 @@ umask = 0o177
 worker_class = "storage.server.gunicorn_worker.FilesWorker"
 workers = 1
 threads = _settings.files_threads
-# The API keeps its connections; a worker thread is only held while a call runs.
-worker_connections = 1000
+# The API keeps its connections, and a crowd that asks for nothing may keep some for ten seconds; a worker thread is
+# only held while a call runs.
+worker_connections = max(_open_files // 4, threads + 100)
 keepalive = 75
 # A path of 4 KB percent-encoded in the query; the longest gunicorn allows.
 limit_request_line = 8190

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 
 from fleet.links import PAGE_HEADERS, Link, check_issuer, check_link
 from fleet.repositories.tokens import TokenRepository
@@ -25,6 +25,7 @@ def blueprint(store: Volumes, slots: TransferSlots, settings: Settings) -> Bluep
         link = check_link(key, settings.node, action, token)
         with store_errors():
             check_issuer(link, tokens)
+        g.is_proven = True
         return link
 
     @routes.after_request
