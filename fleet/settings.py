@@ -18,6 +18,7 @@ from typing import Any
 from environs import Env, EnvError
 
 from fleet.identifiers import NODE_NAME
+from fleet.models import SMALLEST_VOLUME_MB
 
 _MAY_BE_ZERO = (
     "default_memory_mb",
@@ -363,6 +364,11 @@ def _check(settings: Settings) -> None:
             "LIGHTD_DISK_FLOOR_MB",
             settings.volume_allocation == "full" or settings.disk_floor_mb >= _LEAST_SPARSE_FLOOR_MB,
             f"at least {_LEAST_SPARSE_FLOOR_MB} with sparse volumes, which lose what is written to them on a full disk",
+        ),
+        (
+            "LIGHTD_VOLUME_SIZE_MB",
+            SMALLEST_VOLUME_MB <= settings.volume_size_mb <= settings.volume_max_mb,
+            f"from {SMALLEST_VOLUME_MB} to LIGHTD_VOLUME_MAX_MB, which is {settings.volume_max_mb}",
         ),
         (
             "LIGHTD_LOG_LEVEL",

@@ -28,6 +28,8 @@ WRONG = [
     ("LIGHTD_FILES_URL", "host:9000"),
     ("LIGHTD_FILES_PUBLIC_URL", "files.example.com"),
     ("LIGHTD_ALLOWED_MOUNTS", "srv/a"),
+    ("LIGHTD_VOLUME_SIZE_MB", "8"),
+    ("LIGHTD_VOLUME_MAX_MB", "1000"),
 ]
 
 
