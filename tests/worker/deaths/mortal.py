@@ -22,7 +22,8 @@ from worker.runtime.docker import DockerRuntime
 _NUMBER = struct.Struct("q")
 _STEPS: dict[type, tuple[str, ...]] = {
     DockerRuntime: (
-        "pull", "create", "rename", "start", "signal", "write_input", "update", "remove", "commit", "remove_image",
+        "pull", "create", "rename", "start", "signal", "resume", "write_input", "update", "remove", "commit",
+        "remove_image",
     ),
     APIClient: ("commit", "tag", "load_image", "remove_image"),
     JobRepository: ("claim", "update", "finish"),
