@@ -20,6 +20,7 @@ _NO_INSTALL = "#!/bin/sh\n"
 # tini gives the signal to the whole process group, so the command gets it although a shell stands before it.
 # The shell outlives it (its traps do nothing and are not inherited) to pass the command's exit code on, and
 # waits for whatever is still saving: a wrapper script may die of a signal before the server that it started.
+# A command may end with a backslash: the empty line after it is for that.
 _ENTRYPOINT = """\
 #!/bin/sh
 stty -echo -onlcr 2>/dev/null
@@ -28,6 +29,7 @@ asked_to_stop=
 trap 'asked_to_stop=yes' HUP INT QUIT TERM USR1 USR2
 cd /home/container || exit 1
 {command}
+
 code=$?
 group_runs() {{
   for stat in /proc/[0-9]*/stat; do

@@ -29,6 +29,7 @@ def test_the_exit_code_is_the_commands(engine_bench: EngineBench, image: str) ->
     assert engine_bench.exit_code(engine_bench.start_server("exit 3", image)) == 3
     assert engine_bench.exit_code(engine_bench.start_server("sh -c 'exit 4'", image)) == 4
     assert engine_bench.exit_code(engine_bench.start_server("true", image)) == 0
+    assert engine_bench.exit_code(engine_bench.start_server("sh -c 'exit 6' \\", image)) == 6
 
 
 def test_a_signal_reaches_the_command_which_may_finish_saving(engine_bench: EngineBench, image: str) -> None:
