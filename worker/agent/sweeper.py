@@ -56,22 +56,23 @@ class Sweeper:
             self._obey({"kill": job.internal_id, "job": job.job_id})
 
     def _attend(self, job: Job) -> None:
+        if job.cancel and job.queue != _AGENT_QUEUE:
+            job = replace(
+                job, queue=_QUICK_QUEUE
+            )  # it only has to be undone; in its own others may be at work for hours
         if job.queue == _AGENT_QUEUE:
             self._obey({"kill": job.internal_id, "job": job.job_id})
         elif self._is_coming(job):
             return
-        elif job.cancel:
-            self._dispatch(replace(job, queue=_QUICK_QUEUE))  # in its own queue others may be at work for hours
         else:
-            log.warning("nobody is on this job; it goes into its queue again", job=job.job_id, kind=job.kind)
+            log.warning(
+                "nobody is on this job; it goes into a queue again", job=job.job_id, queue=job.queue, kind=job.kind
+            )
             self._dispatch(job)
         self._jobs.enqueued(job)
 
     def _is_coming(self, job: Job) -> bool:
-        """Whether the job's message waits in its queue, or a worker is busy with its container: one more is no use.
-
-        For one that only has to be undone the queue is no place to wait.
-        """
-        if job.state == "queued" and not job.cancel and self._queues.llen(f"node.{job.node}.{job.queue}"):
+        """Whether the job's message waits in its queue, or a worker is busy with its container: one more is no use."""
+        if job.state == "queued" and self._queues.llen(f"node.{job.node}.{job.queue}"):
             return True
         return is_locked(self._locks / f"container-{job.internal_id}.lock")
