@@ -47,23 +47,26 @@ class Feed:
     def run(self) -> None:
         """Follow until `close`. Raises Failure when the token is not good, or when there is no API at first.
 
-        What `show` raises ends it too.
+        What `show` raises ends it too. It gets a `lost` event with a `reason` once for each outage.
         """
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        pause_seconds, told = _FIRST_PAUSE_SECONDS, ""
         while not self._closing.is_set():
+            reason = "Connection lost"
             try:
                 connection = self._connect()
             except websocket.WebSocketBadStatusException as error:
                 if error.status_code in (401, 403, 404):
                     raise Failure(_refusal(error.status_code)) from error
+                reason = f"The API refuses the connection ({error.status_code})"
             except _BROKEN as error:
                 if not self._was_connected.is_set():
                     raise Failure(f"No API answers at {self._address}; is it up?") from error
             else:
-                pause_seconds = _FIRST_PAUSE_SECONDS
+                pause_seconds, told = _FIRST_PAUSE_SECONDS, ""
                 self._read(connection)
-            if not self._closing.is_set():
-                self._show({"event": "lost"})
+            if reason != told and not self._closing.is_set():
+                self._show({"event": "lost", "reason": reason})
+                told = reason
             self._closing.wait(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 

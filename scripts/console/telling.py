@@ -18,7 +18,7 @@ def told(event: Event) -> str | None:
         case "daemon_message":
             return f"* {safe_text(str(event['data']))}\n"
         case "lost":
-            return "* Connection lost; trying again.\n"
+            return f"* {event['reason']}; trying again.\n"
         case _:
             return None
 

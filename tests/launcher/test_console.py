@@ -144,6 +144,7 @@ def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     person.type("\x04")
     assert person.process.wait(60) == 0
     assert person.seen.count("got hello") == 1, "what was seen is not told again"
+    assert person.seen.count("Connection lost") == 1
 
 
 def test_a_person_can_leave_although_the_api_answers_nothing(
