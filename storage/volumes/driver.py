@@ -9,6 +9,8 @@ from typing import Protocol
 from storage.room import Room
 
 MEBIBYTE = 1024 * 1024
+_BEYOND_BYTES = 10 * MEBIBYTE
+_BEYOND_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,12 @@ class Usage:
     def available_mb(self) -> float:
         """Space left in MB with two digits."""
         return round(self.available_bytes / MEBIBYTE, 2)
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether clearly more is used than the volume's size, which only a plain folder lets happen."""
+        size_bytes = self.size_mb * MEBIBYTE
+        return self.used_bytes > size_bytes + max(_BEYOND_BYTES, _BEYOND_SHARE * size_bytes)
 
     @property
     def percentage_used(self) -> float:

@@ -85,6 +85,8 @@ def test_a_container_that_goes_on_beyond_a_plain_directorys_size_is_ended(bench:
     bench.do("hog", Action.START)
     assert bench.await_state("hog", State.READY, within_seconds=30).exit_code == 137
     assert any("beyond its size" in data for data in told_of_space(bench, "hog"))
+    refused = bench.jobs.get(bench.do("hog", Action.START).job_id)
+    assert refused.state == "failed" and "beyond its size" in str(refused.error)
 
 
 def told_of_space(bench: Bench, name: str) -> list[str]:

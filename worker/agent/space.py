@@ -15,7 +15,6 @@ from fleet import messages
 from fleet.errors import LightdError, NotFound
 from fleet.repositories.containers import ContainerRepository
 from storage.volumes import Usage, Volumes
-from storage.volumes.driver import MEBIBYTE
 
 LOOK_SECONDS = 2.0
 _LEAST_BYTES = 10 * 1024 * 1024
@@ -90,7 +89,7 @@ class Space:
         if full != watched.full:
             self._containers.tell(container_id, messages.daemon(_sentence(usage, full=full)))
             watched.full = full
-        if is_overfull(usage):
+        if usage.is_beyond:
             log.warning("a container is ended: its volume is beyond its size", container=container_id)
             self._containers.tell(container_id, messages.daemon(_overfull(usage)))
             self._end(container_id)
@@ -103,12 +102,6 @@ def is_full(usage: Usage, *, was_full: bool) -> bool:
     if was_full:
         line_bytes += _RECOVERY_SHARE * usable_bytes
     return usage.available_bytes < line_bytes
-
-
-def is_overfull(usage: Usage) -> bool:
-    """Whether clearly more is used than the volume's size, which only a plain folder lets happen."""
-    size_bytes = usage.size_mb * MEBIBYTE
-    return usage.used_bytes > size_bytes + max(_LEAST_BYTES, _LEAST_SHARE * size_bytes)
 
 
 def _overfull(usage: Usage) -> str:

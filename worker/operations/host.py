@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.console import Console
+from fleet.errors import QuotaExceeded
 from fleet.repositories.containers import ContainerRepository
 from fleet.repositories.jobs import JobRepository
 from fleet.settings import Settings
 from fleet.stats import StatsStore
 from storage.beneath import Root
 from storage.volumes.disk import check_disk_floor
+from storage.volumes.driver import Usage
 from worker.firewall import Firewall
 from worker.known_store import is_own
 from worker.runtime.base import EngineContainer, Runtime
@@ -31,6 +33,9 @@ class Volumes(Protocol):
 
     def is_mounted(self, volume_id: str) -> bool:
         """Whether the folder can be used right now; raises NotFound."""
+
+    def usage(self, volume_id: str) -> Usage:
+        """How full the volume is; raises NotFound, Unavailable."""
 
     def opened_alone(self, volume_id: str) -> AbstractContextManager[Root]:
         """Hold a volume open for a job on it; raises NotFound, Unavailable, Conflict while it is resized or deleted."""
@@ -55,6 +60,15 @@ class Host:
     def data_folder(self, container_id: str) -> Path:
         """The folder that a container sees as `/app/data`."""
         return self.settings.data / "containers" / container_id
+
+    def check_volume(self, volume_id: str) -> None:
+        """Raise QuotaExceeded for a volume beyond its size, which only a plain folder can be."""
+        usage = self.volumes.usage(volume_id)
+        if usage.is_beyond:
+            raise QuotaExceeded(
+                f"The volume is beyond its size: {usage.used_mb:g} MB are used of {usage.size_mb}; delete something or "
+                "make it larger."
+            )
 
     def check_disk(self, needed_bytes: int) -> int:
         """Raise Conflict (`node_full`) when taking so much fills the disk of the volumes, or that of the engine.

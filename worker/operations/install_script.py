@@ -119,7 +119,7 @@ def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
     """Wait for the end of the script. Its layer is counted now and then, which takes long for many files; what the host
     has left is looked at all the time.
 
-    Raises InstallFailed, Cancelled, and Conflict when the host's own disk is nearly full.
+    Raises InstallFailed, Cancelled, Conflict when the host's own disk is nearly full, and QuotaExceeded.
     """
     runtime, limit_seconds = work.host.runtime, work.spec.install_timeout_seconds
     deadline = engine.started_at + limit_seconds
@@ -140,6 +140,7 @@ def _watch(work: Work, engine: EngineContainer) -> EngineContainer:
             began = time.monotonic()
             _keep_log(work, engine.engine_id)
             _check_layer(work, runtime.layer_bytes(engine.engine_id))
+            work.host.check_volume(work.container.volume_id)
             cost_seconds = time.monotonic() - began
             next_layer_look = time.monotonic() + max(_LAYER_LOOK_SECONDS, 20 * cost_seconds)
 

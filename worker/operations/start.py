@@ -70,6 +70,7 @@ def _started(work: Work) -> EngineContainer:
         return found  # an earlier attempt has started it
     plan = _noted_plan(work)
     check_host_room(work.host.settings, work.container.volume_id)
+    work.host.check_volume(work.container.volume_id)
     if found is None or found.labels.get(LABEL_PLAN) != plan.labels[LABEL_PLAN]:
         engine_id = _recreated(work)
     else:

@@ -23,6 +23,7 @@ from fleet.settings import Settings
 from fleet.stats import StatsStore
 from fleet.store import Client, connect
 from storage.beneath import Root, opened_root
+from storage.volumes.driver import MEBIBYTE, Usage
 from worker.console.ended_run import ended_run
 from worker.operations.host import Host
 from worker.operations.names import install_name, server_name
@@ -41,6 +42,7 @@ class FolderVolumes:
 
     folder: Path
     failure: Exception | None = None
+    used_bytes: int = 0
 
     def ensure_mounted(self, volume_id: str) -> Path:
         if self.failure:
@@ -51,6 +53,9 @@ class FolderVolumes:
 
     def is_mounted(self, volume_id: str) -> bool:
         return (self.folder / volume_id).exists()
+
+    def usage(self, volume_id: str) -> Usage:  # noqa: ARG002 (all are the same)
+        return Usage(64, self.used_bytes, 64 * MEBIBYTE)
 
     @contextmanager
     def opened_alone(self, volume_id: str) -> Iterator[Root]:

@@ -17,7 +17,7 @@ from fleet.repositories.containers import ContainerRepository
 from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from tests.worker.operations.test_crashes import Death, dying
-from worker.operations import handover
+from worker.operations import handover, install_script
 from worker.operations.names import install_name, private_image, server_name
 from worker.runtime.base import LABEL_NODE, LABEL_SPEC
 from worker.runtime.memory import MemoryRuntime
@@ -180,6 +180,17 @@ def test_a_script_that_fills_the_hosts_own_disk_fails(site: Site, seconds: float
     site.install_behaves("a", seconds=seconds, layer_bytes=0 if seconds is None else 1)
     job = site.run(site.create("a", install_script=SCRIPT))
     assert job.state == "failed" and job.error is not None and "of disk left" in job.error
+    assert_nothing_is_left(site, "a")
+
+
+def test_a_script_that_writes_beyond_the_size_of_a_plain_folder_fails(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install_script, "_LAYER_LOOK_SECONDS", 0.1)
+    site.volumes.used_bytes = 80 * 1024**2
+    site.install_behaves("a", seconds=None)
+    job = site.run(site.create("a", install_script=SCRIPT))
+    assert job.state == "failed" and job.error is not None and "beyond its size: 80 MB are used of 64" in job.error
     assert_nothing_is_left(site, "a")
 
 
