@@ -1,11 +1,16 @@
-"""A program in a container that swaps a folder for a symlink in a tight loop; and a naive reader that falls for it."""
+"""A program in a container that swaps a folder for a symlink in a tight loop; and naive ways that fall for it."""
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +87,60 @@ def keep_calling(calls: dict[str, Callable[[], object]], seconds: float) -> dict
     return counts
 
 
-def naive_read(volume: Path, path: str) -> str:
-    """What many file APIs do: resolve, check, then open by name."""
+def _resolved(volume: Path, path: str) -> Path:
+    """What many file APIs do before they open something by name: resolve it, and check where that is."""
     resolved = (volume / path).resolve()
     if not resolved.is_relative_to(volume):
         raise PermissionError(path)
-    return resolved.read_text()
+    return resolved
+
+
+def _read(volume: Path, _outside: Path) -> bool:
+    return _resolved(volume, "dir/file").read_text() == SECRET
+
+
+def _write(volume: Path, outside: Path) -> bool:
+    _resolved(volume, "dir/new").write_text("written")
+    return (outside / "new").exists()
+
+
+def _list(volume: Path, outside: Path) -> bool:
+    return os.listdir(_resolved(volume, "dir")) == os.listdir(outside)
+
+
+def _copy(volume: Path, _outside: Path) -> bool:
+    copied = volume.parent / "copied"
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(_resolved(volume, "dir"), copied, symlinks=True)
+    return _is_secret(copied / "file")
+
+
+def _compress(volume: Path, _outside: Path) -> bool:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(_resolved(volume, "dir"), "dir")
+    return SECRET.encode() in packed.getvalue()
+
+
+def _extract(volume: Path, outside: Path) -> bool:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as made:
+        made.writestr("unpacked", "x")
+    with zipfile.ZipFile(packed) as opened:
+        opened.extractall(_resolved(volume, "dir"))
+    return (outside / "unpacked").exists()
+
+
+def _is_secret(path: Path) -> bool:
+    return not path.is_symlink() and path.read_text() == SECRET
+
+
+NAIVE: dict[str, Callable[[Path, Path], bool]] = {
+    "read": _read,
+    "write": _write,
+    "list": _list,
+    "copy": _copy,
+    "compress": _compress,
+    "extract": _extract,
+}
+"""Ways of working on the folder that is swapped, which answer whether they got out of the volume this time."""

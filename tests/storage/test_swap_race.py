@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,9 @@ from storage.reading import read_text
 from storage.renaming import change_mode, delete, rename
 from storage.searching import search
 from storage.writing import write_file
-from tests.storage.swapping import SECRET, keep_calling, lay_trap, naive_read, swapping
+from tests.storage.conftest import OWNER
+from tests.storage.swapping import NAIVE, SECRET, keep_calling, lay_trap, swapping
+from worker.operations.handover import hand_over
 
 
 def refused_is_fine(call: Callable[[], object]) -> Callable[[], object]:
@@ -39,15 +42,16 @@ def assert_no_secret_in(copied: Path) -> None:
             assert path.read_text() != SECRET
 
 
-def test_the_race_is_real_a_naive_check_falls_for_it(folder: Path) -> None:
-    lay_trap(folder)
+@pytest.mark.parametrize("naive", NAIVE)
+def test_the_race_is_real_a_naive_check_falls_for_it(folder: Path, naive: str) -> None:
+    outside = lay_trap(folder)
     deadline = time.monotonic() + 30
     with swapping(folder):
         while time.monotonic() < deadline:
-            with suppress(OSError):
-                if naive_read(folder, "dir/file") == SECRET:
+            with suppress(OSError, shutil.Error):
+                if NAIVE[naive](folder, outside):
                     return
-    pytest.fail("The naive reader never escaped, so this harness proves nothing.")
+    pytest.fail("The naive way never escaped, so this harness proves nothing.")
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(12, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
@@ -94,6 +98,7 @@ def test_no_call_on_files_ever_escapes(root: Root, folder: Path, seconds: int) -
         "list": list_all,
         "search": find,
         "move": move,
+        "hand over": refused_is_fine(lambda: hand_over(folder, OWNER, lambda: None)),
     }
     with swapping(folder):
         counts = keep_calling(calls, seconds)

@@ -14,6 +14,7 @@ from fleet.errors import Conflict, Unavailable
 from fleet.lifecycle import Action, InstallState, State
 from fleet.models import Job
 from fleet.repositories.containers import ContainerRepository
+from storage.walking import Found
 from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, Site
 from tests.worker.operations.test_crashes import Death, dying
@@ -122,11 +123,11 @@ def test_a_cancellation_ends_the_handing_over_of_a_volume_with_many_files(
     job = site.create("a", install_script=SCRIPT)
     given, give = [], handover._hand_over_entry
 
-    def cancel_at_the_first(name: str, handle: int, owner: tuple[int, int]) -> None:
+    def cancel_at_the_first(found: Found, owner: tuple[int, int]) -> None:
         if not given:
             site.host.jobs.cancel(job.job_id)
-        given.append(name)
-        give(name, handle, owner)
+        given.append(found.name)
+        give(found, owner)
 
     monkeypatch.setattr(handover, "_hand_over_entry", cancel_at_the_first)
     monkeypatch.setattr("worker.operations.work._PROGRESS_SECONDS", 0)
