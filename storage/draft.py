@@ -111,6 +111,11 @@ def is_draft(name: bytes) -> bool:
     return name.startswith(b".lightd-") and _HIDDEN.fullmatch(name) is not None
 
 
+def folder_mode(mode: int) -> int:
+    """The permissions that a folder gets where it should have these: without root, we must still fill and move it."""
+    return mode if os.geteuid() == 0 else mode | 0o700
+
+
 def hand_over(fd: int, owner: tuple[int, int]) -> None:
     """Give an open file or folder to the containers' user; without root it stays with us, who run as them."""
     if os.geteuid() == 0:

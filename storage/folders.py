@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from storage.beneath import Root, open_beneath
-from storage.draft import hand_over
+from storage.draft import folder_mode, hand_over
 from storage.failures import described
 from storage.paths import ROOT
 from storage.room import take_one
@@ -69,7 +69,7 @@ def make_in(root: Root, above_fd: int, name: bytes, mode: int = _FOLDER_MODE) ->
     fd = os.open(name, _FOLDER | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above_fd)
     try:
         hand_over(fd, root.owner)
-        os.fchmod(fd, mode)
+        os.fchmod(fd, folder_mode(mode))
     except OSError:
         os.close(fd)
         raise

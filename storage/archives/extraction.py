@@ -11,7 +11,7 @@ from fleet.errors import PathTraversal
 from storage.archives.allowance import Allowance
 from storage.archives.members import Kind, Member, refused
 from storage.beneath import Root, open_beneath, opened, split
-from storage.draft import hand_over
+from storage.draft import folder_mode, hand_over
 from storage.folders import make_in
 from storage.paths import ROOT
 from storage.room import take_one
@@ -93,7 +93,7 @@ class Extraction:
         for path in sorted(self._folders, reverse=True):
             folder = self._folders[path]
             with opened(self._tree_fd, path, _FOLDER) as fd:
-                os.fchmod(fd, folder.mode)
+                os.fchmod(fd, folder_mode(folder.mode))
                 os.utime(fd, (folder.mtime, folder.mtime))
 
     def pass_over(self, size_bytes: int) -> None:

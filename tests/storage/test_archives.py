@@ -15,11 +15,13 @@ import pytest
 from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, QuotaExceeded
 from storage.archives import ArchiveFormat, compress, decompress, stream_archive
 from storage.beneath import Root
+from storage.copying import copy
 from storage.paths import ROOT
 from storage.volumes import Volumes
 from storage.writing import write_file
 from tests.storage.conftest import OWNER, VOLUME_ID
 from tests.storage.escapes import HARMLESS
+from tests.storage.killed import killed
 
 
 class CancelledError(Exception):
@@ -71,6 +73,25 @@ def test_everything_survives_a_round_trip(root: Root, folder: Path, archive_form
     assert unpacked.files == 5
     assert described_tree(folder / "restored/here/world") == described_tree(folder / "world")
     assert sorted(os.listdir(folder)) == ["restored", "saved", "world"]
+
+
+def test_without_root_folders_that_are_closed_to_writers_are_copied_and_unpacked_too(root: Root, folder: Path) -> None:
+    write_file(root, b"world/closed/in/file", b"x")
+    for path in (folder / "world/closed/in", folder / "world/closed"):
+        path.chmod(0o555)
+
+    def work() -> None:
+        os.setgroups([])
+        os.setgid(OWNER[1])
+        os.setuid(OWNER[0])
+        compress(root, ArchiveFormat.TAR, b"saved", [b"world"])
+        for _ in range(2):  # into nothing, and onto what is there
+            decompress(root, b"saved", b"out")
+        copy(root, b"world/closed", b"out/copied")
+
+    assert not killed(work)
+    assert (folder / "out/world/closed/in/file").read_text() == (folder / "out/copied/in/file").read_text() == "x"
+    assert sorted(os.listdir(folder)) == ["out", "saved", "world"]
 
 
 @pytest.mark.parametrize("archive_format", FORMATS)
