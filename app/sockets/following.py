@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import gevent
@@ -42,6 +43,11 @@ class Wish:
     def wants(self, event: str) -> bool:
         """Whether this kind of event was asked for."""
         return self.events is None or event in self.events
+
+
+def wait_begun(followings: Iterable[Following], seconds: float) -> None:
+    """Wait until each of them has told what was missed, at most so long."""
+    gevent.joinall([following._greenlet for following in followings], timeout=seconds)
 
 
 class Following:

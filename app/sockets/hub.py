@@ -185,7 +185,7 @@ class Hub:
         while watch.turn == turn:
             try:
                 with self._turns:
-                    if self._read_on(watch, turn):
+                    if watch.turn != turn or self._read_on(watch, turn):
                         return
             except Removed:
                 if watch.turn == turn:

@@ -10,7 +10,7 @@ from gevent.lock import RLock
 from app.access import require_reach
 from app.sockets.client import Client
 from app.sockets.errands import Errands
-from app.sockets.following import Following, Wish
+from app.sockets.following import Following, Wish, wait_begun
 from app.sockets.live import Live
 from app.sockets.permissions import OUT, require_event
 from app.sockets.requests import EVENTS as CONTAINER_EVENTS
@@ -20,6 +20,8 @@ from fleet import messages
 from fleet.errors import Invalid, LightdError, TooMany
 from fleet.identifiers import is_container_id
 from fleet.repositories.tokens import Principal
+
+_BEGIN_SECONDS = 2
 
 
 class ManyContainers:
@@ -52,6 +54,8 @@ class ManyContainers:
         require_event(self._principal, event)
         with self._changing:
             handler(self, request)
+        # So nobody asks for more than is served: the next message is read after this one's containers were.
+        wait_begun(list(self._followed.values()), _BEGIN_SECONDS)
 
     def end(self) -> None:
         """Leave nothing behind."""

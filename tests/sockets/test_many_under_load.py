@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 import redis
 
@@ -89,3 +91,31 @@ def _lines(turn: int) -> str:
 
 def _append(name: str, turn: int) -> Append:
     return Append(name, "printer", str(turn) if turn else "", str(turn + 1), _lines(turn).encode())
+
+
+def test_whoever_asks_for_a_thousand_containers_again_and_again_holds_nobody_up(api: Api, name: str) -> None:
+    api.create(name)
+    asked = {"event": "subscribe", "containers": [f"{name}-{number}" for number in range(1000)]}
+    message, is_over = json.dumps(asked).encode(), threading.Event()
+
+    def ask() -> None:
+        with RawSocket(api.many_url()) as socket, ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(socket.close_code)
+            while not is_over.wait(1 / 50):
+                socket.send_frame(0x81, message)
+            socket.reset()
+            reading.exception()
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            eventually(lambda: api.held()["watches"] >= 3000, within_seconds=20, what="a thousand containers")
+            for number in range(20):
+                with api.socket(name) as socket:
+                    socket.wait_for_state("running")
+                    api.print(name, f"line {number}")
+                    socket.wait_for_console(f"line {number}")
+                assert api.held()["greenlets"] < 3 * 3000
+        finally:
+            is_over.set()
+        asking.result()
