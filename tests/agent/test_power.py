@@ -133,7 +133,7 @@ def test_a_kill_ends_an_install(host: Bench) -> None:
     job = host.begin("slow", Action.KILL, queue="agent")
     assert host.await_end(job).state == "done"
     record = host.await_state("slow", State.FAILED)
-    assert record.error == "Cancelled"
+    assert record.error == "It was cancelled; nothing of it was kept."
     installing.join(60)
     assert host.runtime.inspect(f"{host.engine_name('slow')}-install") is None
 

@@ -207,5 +207,5 @@ def test_an_install_is_cancelled(stack: Stack, servers: Servers) -> None:
     accepted(stack.api("POST", f"/jobs/{made['job_id']}/cancel"))
     assert stack.wait_for_job(made["job_id"], 30)["state"] == "cancelled"
     record = servers.record(made["internal_id"])
-    assert (record["state"], record["error"]) == ("failed", "Cancelled")
+    assert (record["state"], record["error"]) == ("failed", "It was cancelled; nothing of it was kept.")
     refused(stack.api("POST", f"/jobs/{made['job_id']}/cancel"), 409)

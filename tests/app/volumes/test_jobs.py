@@ -246,7 +246,7 @@ def test_a_cancelled_pull_leaves_nothing(files: Files, web: Web, pulling: str) -
     assert files.api.post(f"/jobs/{pulling}/cancel").status_code == 200
     web.released.set()
     job = ended(files.api, pulling)
-    assert (job["state"], job["error"]) == ("cancelled", "Cancelled")
+    assert (job["state"], job["error"]) == ("cancelled", "It was cancelled; nothing of it was kept.")
     assert list(files.folder.iterdir()) == []
     again = files.api.post(f"/jobs/{pulling}/cancel")
     assert (again.status_code, again.json["code"]) == (409, "job_ended")

@@ -87,7 +87,7 @@ def test_an_install_cancelled_after_its_worker_died_leaves_nothing(
     kill = site.ask("a", Action.KILL)
     site.host.jobs.finish(site.host.jobs.claim(kill.job_id, "agent"), "done")
     assert site.run(job).state == "cancelled"
-    assert site.container("a").error == "Cancelled"
+    assert site.container("a").error == "It was cancelled; nothing of it was kept."
     assert_nothing_is_left(site)
 
 

@@ -226,7 +226,11 @@ def test_a_kill_cancels_an_install_while_the_image_is_pulled(site: Site) -> None
     site.ask("a", Action.KILL)
     thread.join(60)
     container = site.container("a")
-    assert (site.job(job).state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
+    assert (site.job(job).state, container.state, container.error) == (
+        "cancelled",
+        State.FAILED,
+        "It was cancelled; nothing of it was kept.",
+    )
     assert site.port_is_free()
     assert site.runtime.every(NODE) == []
 
@@ -239,7 +243,10 @@ def test_a_kill_cancels_an_install_while_the_script_runs(site: Site) -> None:
     site.ask("a", Action.KILL)
     site.runtime.signal(install_name("a"), "SIGKILL")
     thread.join(60)
-    assert (site.job(job).state, site.container("a").error) == ("cancelled", "Cancelled")
+    assert (site.job(job).state, site.container("a").error) == (
+        "cancelled",
+        "It was cancelled; nothing of it was kept.",
+    )
     assert site.runtime.every(NODE) == []
 
 
@@ -406,7 +413,11 @@ def test_an_install_cancelled_at_its_last_moment_is_undone(site: Site, monkeypat
 
     monkeypatch.setattr(type(site.host.containers), "write", cancel_first)
     ended, container = site.run(job), site.container("a")
-    assert (ended.state, container.state, container.error) == ("cancelled", State.FAILED, "Cancelled")
+    assert (ended.state, container.state, container.error) == (
+        "cancelled",
+        State.FAILED,
+        "It was cancelled; nothing of it was kept.",
+    )
     assert site.port_is_free()
     assert_nothing_is_left(site, "a")
 
