@@ -36,12 +36,9 @@ class Terminal:
             follower.start()
             with contextlib.suppress(EOFError, KeyboardInterrupt):
                 while self._failure is None:
-                    self._send(
-                        {
-                            "event": "send_command",
-                            "command": self._session.prompt("> ", pre_run=self._leave_after_failure),
-                        }
-                    )
+                    typed = self._session.prompt("> ", pre_run=self._leave_after_failure)
+                    for line in typed.splitlines() or [""]:  # several where they were pasted
+                        self._send({"event": "send_command", "command": line})
         self._feed.close()
         follower.join()
         if self._failure is not None:

@@ -147,6 +147,16 @@ def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     assert person.seen.count("Connection lost") == 1
 
 
+def test_lines_that_are_pasted_are_commands_of_their_own(stack: Stack, servers: Servers, people: list[Person]) -> None:
+    container = servers.run(ECHO)
+    person = Person(stack, container, terminal=True)
+    people.append(person)
+    person.sees("Ready")
+    person.type("\x1b[200~one\rtwo\x1b[201~\r")
+    person.sees("got one")
+    person.sees("got two")
+
+
 def test_a_person_can_leave_although_the_api_answers_nothing(
     stack: Stack, servers: Servers, people: list[Person]
 ) -> None:
