@@ -180,7 +180,7 @@ class Settings:
     install_timeout_seconds: int = _setting(
         "LIGHTD_INSTALL_TIMEOUT_SECONDS",
         1800,
-        "How long an install script may run when the request names nothing shorter.",
+        "How long an install script may run when the request names no time.",
     )
     install_layer_mb: int = _setting(
         "LIGHTD_INSTALL_LAYER_MB",
