@@ -75,6 +75,30 @@ def test_a_running_server_answers_on_its_new_port_and_no_more_on_the_old_one(sta
     assert [port["port"] for port in servers.record(container)["ports"]] == [new["port"]]
 
 
+def test_a_server_moves_from_an_ipv6_address_of_the_host_to_another_one(servers: Servers) -> None:
+    old, new = servers.port(ip="::1"), servers.port()
+    container = servers.run(ECHO_SERVER, ports=[old], stop_timeout=1)
+    eventually(lambda: answers_on(old), within_seconds=20, what="an answer on the old port")
+    job = rebind(servers, container, new)
+    assert job["state"] == "done", job
+    eventually(lambda: answers_on(new), within_seconds=20, what="an answer on the new port")
+    assert not answers_on(old)
+    assert (servers.in_use(old), servers.in_use(new)) == (False, True)
+
+
+def test_of_several_ports_none_is_taken_when_the_engine_refuses_one(servers: Servers, listener: socket.socket) -> None:
+    old, free, other = servers.port(), servers.port(), servers.port("udp")
+    taken = {"ip": "127.0.0.1", "port": listener.getsockname()[1], "protocol": "tcp"}
+    servers.offer(taken)
+    container = servers.run(ECHO_SERVER, ports=[old])
+    before = servers.record(container)
+    job = rebind(servers, container, free, taken, other)
+    assert job["state"] == "failed" and f"127.0.0.1:{taken['port']}" in job["error"]
+    after = servers.record(container)
+    assert [after[name] for name in ("started_at", "ports")] == [before[name] for name in ("started_at", "ports")]
+    assert [servers.in_use(port) for port in (old, free, taken, other)] == [True, False, False, False]
+
+
 def test_all_three_ways_to_name_a_port_work(servers: Servers, engine: docker.DockerClient) -> None:
     first, second, third = servers.port(), servers.port(), servers.port("udp")
     container = servers.create()
