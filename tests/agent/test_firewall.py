@@ -191,7 +191,10 @@ def test_containers_cannot_reach_each_other(network: str, firewall: Firewall, ru
     firewall.ensure()
     listening = run("while true; do echo secret | nc -l -p 7000; done")
     asking = run()
-    assert not _reaches(asking, _address(listening, network), 7000)
+    address = _address(listening, network)
+    assert not _reaches(asking, address, 7000)
+    assert asking.exec_run(["ping", "-c", "1", "-W", "1", address]).exit_code == 1
+    assert asking.exec_run(["cat", "/proc/net/if_inet6"]).output == b"", "there is no IPv6 to reach it by"
 
 
 def test_metadata_addresses_cannot_be_reached(network: str, firewall: Firewall, run: Run) -> None:
