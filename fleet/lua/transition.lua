@@ -102,7 +102,7 @@ if request.job then
   if not request.aside then
     supersede(current, request.at)
     redis.call('HSET', K.container(id), 'job_id', request.job.job_id)
-  elseif current then
+  elseif current and is_open(current) then
     redis.call('HSET', K.job(current), 'cancel', '1', 'killer', request.job.job_id)
   end
   open_job(request.job)

@@ -177,6 +177,14 @@ def test_a_kill_during_an_install_asks_the_install_to_end(record: Record) -> Non
     assert record.containers.get("a").job_id == install.job_id
 
 
+def test_a_kill_of_an_install_whose_job_is_forgotten_makes_up_no_job(record: Record) -> None:
+    install = record.create("a")
+    record.redis.delete(key("job", install.job_id))
+    record.containers.begin(record.containers.get("a"), Action.KILL, new_job("kill", NODE, "agent", internal_id="a"))
+    with pytest.raises(NotFound):
+        record.jobs.get(install.job_id)
+
+
 @pytest.mark.parametrize("under_way", ["install", "repair"])
 def test_two_kills_beside_the_job_that_they_cancel_are_one(record: Record, under_way: str) -> None:
     if under_way == "install":
