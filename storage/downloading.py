@@ -47,8 +47,8 @@ def part_of(size: int, header: str | None) -> Part | None:
 
 
 def entity_tag(status: stat_result) -> str:
-    """A tag that changes whenever the file's content does."""
-    return f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
+    """A tag that changes whenever the file's content does: the inode's time of change is one that no program sets."""
+    return f'"{status.st_ino:x}-{status.st_ctime_ns:x}-{status.st_size:x}"'
 
 
 def disposition(name: bytes) -> str:
