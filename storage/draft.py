@@ -10,10 +10,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from fleet.errors import Conflict
 from storage.beneath import Root
 from storage.room import take_one
 
 LARGEST_SYNCED_BYTES = 8 * 1024 * 1024
+_TRIES = 16
 _HIDDEN = re.compile(rb"\.lightd-[0-9a-f]{16}")
 
 
@@ -71,10 +73,14 @@ class Draft:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
-        self._hidden = draft_name()
-        fd = os.open(self._hidden, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._root.fd)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
+        for _ in range(_TRIES):
+            self._hidden = draft_name()
+            fd = os.open(self._hidden, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._root.fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:  # a sweep that met it before it was locked takes it away
+                return fd
+            os.close(fd)
+        raise Conflict("The volume's folder is being emptied all the time; stop the container first.")
 
     def _replace(self, name: bytes) -> None:
         if self._hidden is None:

@@ -22,18 +22,17 @@ from storage.walking import names_in
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_SECONDS = 300.0
+_STAGE = b".lightd-"
+_TRIES = 16
 
 
 @contextmanager
 def staged(root: Root) -> Iterator[int]:
     """Hold an empty staging folder open; everything still in it at the end is deleted."""
-    name = draft_name()
-    with opened_folder(root.fd, ROOT) as root_fd, described(name):
-        os.mkdir(name, 0o700, dir_fd=root_fd)
+    with opened_folder(root.fd, ROOT) as root_fd, described(_STAGE):
+        name, fd = _new_stage(root_fd)
         try:
-            fd = os.open(name, _FOLDER, dir_fd=root_fd)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield fd
             finally:
                 empty_folder(fd)
@@ -44,6 +43,19 @@ def staged(root: Root) -> Iterator[int]:
                 os.rmdir(name, dir_fd=root_fd)
 
 
+def _new_stage(root_fd: int) -> tuple[bytes, int]:
+    """Make a folder, open and locked. One that a sweep met before it was locked is swept: then there is another."""
+    for _ in range(_TRIES):
+        name = draft_name()
+        os.mkdir(name, 0o700, dir_fd=root_fd)
+        with suppress(FileNotFoundError):
+            fd = os.open(name, _FOLDER, dir_fd=root_fd)
+            if _is_lockable(fd) and os.fstat(fd).st_nlink:
+                return name, fd
+            os.close(fd)
+    raise Conflict("The volume's folder is being emptied all the time; stop the container first.")
+
+
 def sweep_staging(root: Root) -> int:
     """Delete what killed processes left at the volume's root; returns how many names were removed.
 
@@ -52,11 +64,12 @@ def sweep_staging(root: Root) -> int:
     swept = 0
     with opened_folder(root.fd, ROOT) as root_fd:
         for name in names_in(root_fd):
-            if is_draft(name) and _is_abandoned(root_fd, name):
+            if is_draft(name):
                 # A draft may have been published or removed since it was looked at.
-                with suppress(NotFound), described(name):
-                    remove_in_place(root_fd, name)
-                    swept += 1
+                with _held(root_fd, name) as is_abandoned, suppress(NotFound), described(name):
+                    if is_abandoned:
+                        remove_in_place(root_fd, name)
+                        swept += 1
     return swept
 
 
@@ -79,18 +92,28 @@ def remove_in_place(folder_fd: int, name: bytes) -> None:
     os.rmdir(name, dir_fd=folder_fd)
 
 
-def _is_abandoned(root_fd: int, name: bytes) -> bool:
-    """Whether nobody holds the lock of what is called `name`; what has none, such as a symlink, is not ours at all."""
+@contextmanager
+def _held(root_fd: int, name: bytes) -> Iterator[bool]:
+    """Hold the lock of what is called `name`, so that nobody else begins to work on it; False when somebody has it.
+
+    What has none, such as a symlink, is not ours at all.
+    """
     try:
         fd = _opened(root_fd, name)
     except (OSError, LightdError):
-        return True
+        yield True
+        return
+    try:
+        yield _is_lockable(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_lockable(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    finally:
-        os.close(fd)
     return True
 
 

@@ -351,6 +351,39 @@ def test_what_a_living_process_puts_together_is_not_swept(root: Root, folder: Pa
     assert os.listdir(folder) == []
 
 
+def test_a_sweep_that_meets_what_was_just_begun_does_no_harm(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a folder that is not locked yet, nor of a file where files cannot be unnamed."""
+    make, open_one, sweeps = os.mkdir, os.open, []
+
+    def swept_at_once(name: bytes) -> None:
+        if isinstance(name, bytes) and name.startswith(b".lightd-") and len(sweeps) < 2:
+            sweeps.append(sweep_staging(root))
+
+    def mkdir(name: bytes, mode: int, *, dir_fd: int) -> None:
+        make(name, mode, dir_fd=dir_fd)
+        swept_at_once(name)
+
+    def opened(name: bytes, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        fd = open_one(name, flags, *mode, dir_fd=dir_fd)
+        if flags & os.O_CREAT:
+            swept_at_once(name)
+        return fd
+
+    write_file(root, b"a/b", b"x")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkdir", mkdir)
+        copy(root, b"a", b"copied")
+        assert sweeps == [1, 1] and (folder / "copied/b").read_bytes() == b"x"
+        sweeps.clear()
+        patched.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_RDWR)
+        patched.setattr(os, "open", opened)
+        write_file(root, b"a/b", b"new")
+        assert sweeps == [1, 1] and (folder / "a/b").read_bytes() == b"new"
+    assert sorted(os.listdir(folder)) == ["a", "copied"]
+
+
 def test_a_hard_link_to_a_file_is_replaced_not_written_through(root: Root, folder: Path) -> None:
     write_file(root, b"a", b"old")
     os.link(folder / "a", folder / "b")
