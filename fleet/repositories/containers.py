@@ -343,8 +343,9 @@ class ContainerRepository:
         return str(entries[0][0]) if entries else "0-0"
 
     def write_install_log(self, container_id: str, text: str) -> None:
-        """Keep the tail of an install's output."""
-        self._redis.set(key("install_log", container_id), text)
+        """Keep the tail of an install's output, unless the container was deleted by force meanwhile."""
+        if self.exists(container_id):
+            self._redis.set(key("install_log", container_id), text)
 
     def install_log(self, container_id: str) -> str:
         """The tail of the last install's output."""

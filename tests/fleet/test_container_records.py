@@ -229,6 +229,16 @@ def test_a_deleted_container_takes_everything_with_it(record: Record) -> None:
     assert record.jobs.wait(job.job_id, 1).state == "done"
 
 
+def test_what_an_install_still_prints_after_a_deletion_by_force_is_not_shown_to_the_next_of_that_name(
+    record: Record,
+) -> None:
+    record.create("a")
+    record.containers.forget("a")
+    record.containers.write_install_log("a", "of the first")
+    record.create("a")
+    assert record.containers.install_log("a") == ""
+
+
 def test_a_job_is_kept_for_a_week_after_its_end(record: Record) -> None:
     week_seconds = 7 * 24 * 3600
     install = record.create("a").job_id
