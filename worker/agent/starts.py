@@ -159,8 +159,10 @@ class Starts:
         entries = expected.cursor.read(_READ_BYTES)
         expected.written = bool(entries)
         pattern = compile_pattern(expected.pattern or "")
-        if any(pattern.search(plain_text(line)) for line in expected.lines(entries)):
-            expected.seen = True
+        try:
+            expected.seen = any(pattern.search(plain_text(line)) for line in expected.lines(entries))
+        except ValueError as error:  # is no reason for other containers to wait
+            log.error("a log makes no sense", container=expected.container.internal_id, reason=str(error))
 
 
 def _between(found: EngineContainer) -> int:
