@@ -57,6 +57,8 @@ def _described_rarely(code: int | None, path: str) -> LightdError:
         return Forbidden(f"The volume does not allow this on: {path}")
     if code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         return Unavailable("This host has too many files open at the moment; try again.")
+    if code == errno.EAGAIN:
+        return Unavailable(f"A program holds a lease on this file, which ends within a minute; try again: {path}")
     if code == errno.ENOSYS:
         return Unavailable("This host's kernel is too old (openat2 needs Linux 5.6).")
     if code == errno.EMLINK:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal
+from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, Unavailable
 from storage.beneath import Root
+from storage.copying import copy
 from storage.folders import make_folder
 from storage.paths import ROOT
 from storage.reading import LARGEST_TEXT_BYTES, read_text
@@ -41,6 +44,23 @@ def test_folders_and_fifos_are_not_read(root: Root, folder: Path) -> None:
             read_text(root, path)
     with pytest.raises(NotFound):
         read_text(root, b"missing")
+
+
+def test_a_file_that_a_program_has_leased_is_not_waited_for(root: Root, folder: Path) -> None:
+    """The kernel lets whoever opens it wait for 45 s, and a program may take one lease after the other."""
+    write_file(root, b"leased", b"x")
+    told = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        with (folder / "leased").open("r+b") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            with pytest.raises(Unavailable, match="lease"):
+                read_text(root, b"leased")
+            with pytest.raises(Unavailable, match="lease"):
+                copy(root, b"leased", b"copied")
+            write_file(root, b"leased", b"y")
+    finally:
+        signal.signal(signal.SIGIO, told)
+    assert read_text(root, b"leased") == "y" and os.listdir(folder) == ["leased"]
 
 
 @pytest.mark.parametrize("target", LINKS_OUT)
