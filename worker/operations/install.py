@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from fleet import messages
@@ -16,6 +17,7 @@ from worker.operations.failure import Ending
 from worker.operations.handover import hand_over
 from worker.operations.install_script import remove_install_container, run_install_script
 from worker.operations.journal import Step, run_steps
+from worker.operations.locks import copying_lock
 from worker.operations.names import install_name, private_image, server_name
 from worker.operations.plans import server_plan
 from worker.operations.work import Work
@@ -23,6 +25,7 @@ from worker.pulled_images import PulledImages
 from worker.runtime.base import ContainerPlan
 
 _MB = 1024 * 1024
+_LARGE_LAYER_BYTES = 64 * _MB
 
 
 def install(work: Work) -> None:
@@ -204,8 +207,10 @@ def _commit(work: Work) -> bool:
     image = private_image(work.name)
     runtime.remove_image(image)  # of an attempt that died in this step
     layer_bytes = work.journal["install"]["layer_bytes"]
-    if layer_bytes:
+    if not layer_bytes:
+        return False
+    is_large = layer_bytes > _LARGE_LAYER_BYTES
+    with copying_lock(work.host.settings, work.stop_if_cancelled) if is_large else nullcontext():
         work.host.check_disk(layer_bytes)  # it is copied
         runtime.commit(install_name(work.name), image)
-        return True
-    return False
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from fleet.settings import Settings
 _POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 300.0
 _MOUNTS_SECONDS = 60.0
+_COPYING_LOOK_SECONDS = 1.0
 _NO_JOB = "-"
 
 
@@ -67,6 +68,25 @@ def mounts_lock(settings: Settings) -> Iterator[None]:
         fd = _acquired(path, _NO_JOB, time.monotonic() + _MOUNTS_SECONDS)
     except Busy as error:
         raise Conflict("Another container with host folders has been starting for a minute; try again.") from error
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def copying_lock(settings: Settings, while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Held while a large layer is copied: one at a time on this host, so that none takes the room that another was
+    promised. `while_waiting` is called each second that others hold it, and may raise.
+    """
+    path = settings.run_folder / "locks" / "copying.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = None
+    while fd is None:
+        try:
+            fd = _acquired(path, _NO_JOB, time.monotonic() + _COPYING_LOOK_SECONDS)
+        except Busy:
+            while_waiting()
     try:
         yield
     finally:

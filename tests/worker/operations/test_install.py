@@ -206,6 +206,35 @@ def test_the_disk_that_the_engine_works_on_counts_too(site: Site) -> None:
     assert job.state == "failed" and job.error is not None and "of disk left" in job.error
 
 
+def test_large_layers_are_copied_one_after_the_other_and_waiting_can_be_cancelled(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies, go_on, commit = [], threading.Event(), MemoryRuntime.commit
+
+    def slow_commit(runtime: MemoryRuntime, engine_id: str, image: str) -> None:
+        copies.append(image)
+        assert go_on.wait(20)
+        commit(runtime, engine_id, image)
+
+    monkeypatch.setattr(MemoryRuntime, "commit", slow_commit)
+    jobs = {}
+    for name in "abc":
+        site.install_behaves(name, layer_bytes=100 * 1024**2)
+        jobs[name] = site.create(name, install_script=SCRIPT)
+    threads = [started_in_background(site, jobs["a"])]
+    eventually(lambda: copies, within_seconds=5, what="the first copy")
+    threads += [started_in_background(site, jobs[name]) for name in "bc"]
+    eventually(lambda: {site.job(jobs[name]).step for name in "bc"} == {"commit"}, within_seconds=5, what="the others")
+    site.host.jobs.cancel(jobs["b"].job_id)
+    eventually(lambda: site.job(jobs["b"]).state == "cancelled", within_seconds=5, what="the end of the one that waits")
+    assert copies == [private_image("a")]
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert [site.job(jobs[name]).state for name in "abc"] == ["done", "cancelled", "done"]
+    assert copies == [private_image("a"), private_image("c")]
+
+
 def test_an_image_that_fills_the_hosts_own_disk_is_given_up(site: Site) -> None:
     more_than_any_disk_mb = 1 << 40
     site.host = replace(site.host, settings=replace(site.host.settings, disk_floor_mb=more_than_any_disk_mb))
