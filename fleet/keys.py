@@ -37,7 +37,7 @@ Record store (append-only, never evicts). Kept until its subject goes, unless an
 | token | hash | one issued token, found by the SHA-256 of its secret, until its expiry | token repository |
 | token_digest | string | token id to SHA-256 of its secret, until its expiry, also once used | token repository |
 | tokens | zset | ids of issued tokens by expiry | token repository |
-| sockets | hash | an API process's open WebSockets: `all`, `container:<id>`, `token:<digest>`; 10 s | count_socket |
+| sockets | hash | an API process's sockets: `all`, `waiting`, `container:<id>`, `token:<digest>`; 10 s | count_socket |
 | socket_processes | set | API processes that have open WebSockets | count_socket |
 | idempotency | hash | a call under an `Idempotency-Key`: hash, job and answer, 24 h | idempotency scripts, tie_job |
 | idempotency_keys | zset | a token's records of idempotency keys by the time of their end, 24 h | idempotency scripts |

@@ -15,6 +15,7 @@ from fleet.repositories.tokens import Principal
 _log = structlog.get_logger()
 
 _ALL = "all"
+_WAITING = "waiting"
 _RETRY_SECONDS = 5
 
 
@@ -52,15 +53,23 @@ class Places:
             raise _refusal(full, wanted[full])
 
     def take(self, container_id: str | None, principal: Principal | None) -> Place:
-        """A place for a socket to this container, if to one, with this token, if it brought one; as `check_room`."""
+        """A place for a socket to this container, if to one, with this token; as `check_room`.
+
+        One that brought no token yet only waits: half of all may, so that strangers keep nobody out of a container.
+        """
         place = Place(self)
-        place.take(self._wanted(container_id, principal))
+        if principal is None:
+            place.take({_ALL: self._limits.in_all, _WAITING: max(self._limits.in_all // 2, 1)})
+        else:
+            place.take(self._wanted(container_id, principal))
         return place
 
-    def take_for_token(self, place: Place, principal: Principal) -> None:
-        """The token that a socket showed late counts for its place too; raises TooMany."""
-        name = _token(principal)
-        place.take({name: self._limits.per_token})
+    def admit(self, place: Place, container_id: str | None, principal: Principal) -> None:
+        """The token that a socket showed late, and its container, count for its place now; raises TooMany."""
+        wanted = self._wanted(container_id, principal)
+        del wanted[_ALL]
+        place.take(wanted)
+        place.give_back(_WAITING)
 
     def keep(self) -> None:
         """Have the store know that this process lives, and what it holds. Raises RedisError."""
@@ -141,11 +150,12 @@ class Place:
         self._places._take(wanted)
         self._names += wanted
 
-    def give_back(self) -> None:
-        """Take up nothing any more; more than once is harmless."""
-        names, self._names = self._names, []
-        if names:
-            self._places._give_back(names)
+    def give_back(self, *names: str) -> None:
+        """Take up nothing any more, or nothing of these; more than once is harmless."""
+        given = [name for name in self._names if not names or name in names]
+        self._names = [name for name in self._names if name not in given]
+        if given:
+            self._places._give_back(given)
 
 
 def _token(principal: Principal) -> str:
@@ -156,6 +166,9 @@ def _refusal(name: str, most: int) -> LightdError:
     kind, _, named = name.partition(":")
     if kind == _ALL:
         sentence = f"Lightd has its {most} WebSocket connections; close some or try again later."
+        return Unavailable(sentence, code="socket_limit")
+    if kind == _WAITING:
+        sentence = f"Lightd has {most} WebSocket connections that wait for their token; send it with the handshake."
         return Unavailable(sentence, code="socket_limit")
     owner = "This token" if kind == "token" else f"Container {named}"
     sentence = f"{owner} has its {most} WebSocket connections; close some or try again later."

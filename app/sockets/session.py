@@ -126,7 +126,7 @@ class Session:
     def _admit(self, principal: Principal) -> None:
         try:
             require_watching(principal, self._container_id)
-            self._live.places.take_for_token(self._place, principal)
+            self._live.places.admit(self._place, self._container_id, principal)
         except Forbidden as error:
             self._client.close(FORBIDDEN, error.message)
             return

@@ -79,6 +79,21 @@ def test_a_store_that_forgot_who_is_connected_is_told_again(small_api: Api) -> N
     eventually(lambda: small_api.places() == {}, within_seconds=10, what="nobody counted")
 
 
+def test_strangers_keep_nobody_out_who_has_a_token(small_api: Api) -> None:
+    with ExitStack() as opened:
+        strangers = [opened.enter_context(small_api.socket("a", token="")) for _ in range(2)]
+        assert small_api.places() == {"all": 2, "waiting": 2}
+        answer = refused(small_api.url("a", token=""))
+        assert (answer.status_code, answer.json()["code"]) == (503, "socket_limit")
+        opened.enter_context(small_api.socket("a")).wait_for(lambda _: True)
+        strangers[0].send({"event": "auth", "token": small_api.token})
+        strangers[0].wait_for(lambda _: True)
+        counted = small_api.places()
+        assert (counted["all"], counted["container:a"]) == (3, 2)
+        assert strangers[1].wait_closed() == 4401
+    eventually(lambda: small_api.places() == {}, within_seconds=10, what="nobody counted")
+
+
 class AnswersLost(SocketCounts):
     """The store does what it is asked, and the connection to it ends before the answer."""
 
@@ -91,6 +106,6 @@ def test_a_place_that_the_store_gave_but_could_not_say_so_is_not_held_for_ever(s
     places = Places(AnswersLost(store, "p"), SocketLimits(4, 3, 2))
     with pytest.raises(StoreAway):
         places.take("a", None)
-    assert store.hgetall(key("sockets", "p")) == {"all": "1", "container:a": "1"}
+    assert store.hgetall(key("sockets", "p")) == {"all": "1", "waiting": "1"}
     places.keep()
     assert not store.exists(key("sockets", "p"))
