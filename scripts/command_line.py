@@ -5,7 +5,6 @@ Modules are imported by the command that needs them, so that a small command doe
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +119,7 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
     paths = log_paths(configured(), name)
     width = max(len(path.stem) for path in paths)
     latest = ((path.stem, line) for path in paths for line in last_lines(path, lines))
-    added = follow_all(paths) if follow else iter(())
-    for source, line in itertools.chain(latest, added):
+    for source, line in follow_all(paths, lines) if follow else latest:
         click.echo(line if name else f"{source:{width}} | {line}")
 
 

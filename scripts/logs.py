@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from fleet.settings import Settings
@@ -38,24 +38,32 @@ def last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-def follow(path: Path) -> Iterator[list[str]]:
-    """Lines added to a file from now on, in portions that may be empty; goes on in the next file after a rotation."""
+def follow(path: Path, count: int) -> Generator[list[str]]:
+    """The last `count` whole lines of a file, then all that are added to it, in portions that may be empty.
+
+    It goes on in the next file after a rotation.
+    """
     file = path.open("rb")
-    file.seek(0, 2)
-    rest = b""
-    while True:
-        data = file.read()
-        if not data and _was_rotated(path, file.fileno()):
-            file.close()
-            file = path.open("rb")
-            continue
-        lines, newline, rest = (rest + data).rpartition(b"\n")
-        yield (lines + newline).decode(errors="replace").splitlines()
+    try:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+        rest, is_first = b"", True
+        while True:
+            data = file.read()
+            if not data and _was_rotated(path, file.fileno()):
+                file.close()
+                file = path.open("rb")
+                continue
+            lines, newline, rest = (rest + data).rpartition(b"\n")
+            whole = (lines + newline).decode(errors="replace").splitlines()
+            yield whole[max(0, len(whole) - count) :] if is_first else whole
+            is_first = False
+    finally:
+        file.close()
 
 
-def follow_all(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """`(process, line)` for every line added to any of the files, for ever."""
-    followed = [(path.stem, follow(path)) for path in paths]
+def follow_all(paths: list[Path], count: int) -> Iterator[tuple[str, str]]:
+    """`(process, line)` for the last `count` lines of each file and for every line added to any, for ever."""
+    followed = [(path.stem, follow(path, count)) for path in paths]
     while True:
         for name, portions in followed:
             for line in next(portions):

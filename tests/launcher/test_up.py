@@ -88,10 +88,12 @@ def test_logs_follows_what_is_added(instance: Stack) -> None:
     command = [str(CHECKOUT / "lightd"), "logs", "supervisor", "--follow", "--lines", "1"]
     with subprocess.Popen(command, env=instance.environment, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
-        assert following.stdout.readline()
-        old = instance.kill("files")
-        assert "files ended by SIGKILL" in following.stdout.readline()
-        following.kill()
+        try:
+            assert following.stdout.readline()
+            old = instance.kill("files")
+            assert "files ended by SIGKILL" in following.stdout.readline()
+        finally:
+            following.kill()
     instance.wait_restarted("files", old)
     instance.wait_ready()
 
