@@ -47,13 +47,16 @@ def walk(folder_fd: int, prefix: bytes = b"") -> Iterator[Found]:
 
 
 def walk_one(folder_fd: int, name: bytes, path: bytes) -> Iterator[Found]:
-    """What is called `name` in an open folder, and everything below it; nothing when it has vanished."""
+    """What is called `name` in an open folder, and everything below it; nothing when it has vanished.
+
+    Raises Invalid where `path`, which stands before all others, goes on too deep.
+    """
     found = _look(folder_fd, name, path)
     if found is None:
         return
     yield found
     if found.is_folder:
-        yield from _walk_into(found, 0)
+        yield from _walk_into(found, path.count(b"/"))
 
 
 def _walk(folder_fd: int, prefix: bytes, depth: int) -> Iterator[Found]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fleet.errors import Invalid
+from storage.walking import DEEPEST_FOLDER
 
 _DRIVE = re.compile(rb"[A-Za-z]:[/\\]")
 _LONGEST_NAME_BYTES = 255
 _LONGEST_PATH_BYTES = 4095
-_DEEPEST = 200
+_MOST_PARTS = DEEPEST_FOLDER + 1
 _SETUID_OR_SETGID = 0o6000
 
 
@@ -58,7 +59,7 @@ def clean_name(name: bytes) -> bytes:
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts or any(part.replace(b"\\", b"/").split(b"/").count(b"..") for part in parts):
         raise refused(f"it holds a path that leaves the destination: {_shown(name)}")
-    if len(parts) > _DEEPEST or any(len(part) > _LONGEST_NAME_BYTES for part in parts):
+    if len(parts) > _MOST_PARTS or any(len(part) > _LONGEST_NAME_BYTES for part in parts):
         raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
     path = b"/".join(parts)
     if len(path) > _LONGEST_PATH_BYTES:

@@ -16,8 +16,11 @@ from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTravers
 from storage.archives import ArchiveFormat, compress, decompress, stream_archive
 from storage.beneath import Root
 from storage.copying import copy
+from storage.folders import make_folder
 from storage.paths import ROOT
+from storage.renaming import delete
 from storage.volumes import Volumes
+from storage.walking import DEEPEST_FOLDER
 from storage.writing import write_file
 from tests.storage.conftest import OWNER, VOLUME_ID
 from tests.storage.escapes import HARMLESS
@@ -125,6 +128,22 @@ def test_what_is_named_twice_is_archived_once(root: Root, folder: Path, archive_
 def test_an_empty_volume_is_an_archive_too(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
     compress(root, archive_format, b"empty", [])
     assert decompress(root, b"empty", b"out").files == 0
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_what_is_not_too_deep_to_be_packed_is_not_too_deep_to_be_opened(
+    root: Root, folder: Path, archive_format: ArchiveFormat
+) -> None:
+    deepest = b"/".join([b"d"] * DEEPEST_FOLDER)
+    write_file(root, deepest + b"/file", b"x")
+    for paths in ([], [b"d"], [b"d/d/d"], [deepest]):
+        compress(root, archive_format, b"a", paths)
+        assert decompress(root, b"a", b"out").files == 1
+        delete(root, [b"a", b"out"])
+    make_folder(root, deepest + b"/d")
+    for paths in ([], [b"d"], [b"d/d/d"], [deepest]):
+        with pytest.raises(Invalid, match="deep"):
+            compress(root, archive_format, b"a", paths)
 
 
 @pytest.mark.parametrize("archive_format", FORMATS)
