@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from fleet.errors import PathTraversal
 from storage.archives.allowance import Allowance
-from storage.archives.members import Kind, Member, refused
+from storage.archives.members import Kind, Member, leads_out, refused
 from storage.beneath import Root, open_beneath, opened, split
 from storage.draft import folder_mode, hand_over
 from storage.folders import make_in
@@ -171,12 +171,7 @@ class Extraction:
 
     def _check_link(self, link: Member) -> None:
         """Raise Invalid when a symlink is absolute or leads out, by its words or through other links."""
-        depth = link.path.count(b"/")
-        for part in link.target.split(b"/"):
-            depth += {b"..": -1, b"": 0, b".": 0}.get(part, 1)
-            if depth < 0:
-                break
-        if depth < 0 or link.target.startswith(b"/"):
+        if leads_out(link.path, link.target):
             raise refused(f"it holds a link that points out of it: {_shown(link)}")
         try:
             with opened(self._tree_fd, link.path, os.O_PATH):

@@ -67,6 +67,16 @@ def clean_name(name: bytes) -> bytes:
     return path
 
 
+def leads_out(path: bytes, target: bytes) -> bool:
+    """Whether a symlink at `path` is absolute or climbs out of the tree, by its words alone."""
+    depth = path.count(b"/")
+    for part in target.split(b"/"):
+        depth += {b"..": -1, b"": 0, b".": 0}.get(part, 1)
+        if depth < 0:
+            return True
+    return target.startswith(b"/")
+
+
 def refused(reason: str) -> Invalid:
     """The error for an archive that will not be unpacked, because `reason`."""
     return Invalid(f"The archive was refused: {reason}", code="unsafe_archive")

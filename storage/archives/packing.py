@@ -12,10 +12,11 @@ from typing import Protocol
 from fleet.errors import Conflict, LightdError, PathTraversal
 from storage.archives.allowance import most_logical_bytes
 from storage.archives.formats import ArchiveFormat
+from storage.archives.members import leads_out
 from storage.archives.streams import ByteSink, compressed
 from storage.archives.tar_writer import TarWriter
 from storage.archives.zip_writer import ZipWriter
-from storage.beneath import Root, open_file, opened_folder, split
+from storage.beneath import Root, open_file, opened, opened_folder, split
 from storage.copying import check_free
 from storage.draft import drafted
 from storage.failures import described
@@ -52,8 +53,9 @@ def compress(
     """Make the archive `destination` of `paths` (none: the whole volume) and return its size in bytes.
 
     Members are named from the volume's root, each there once. The archive appears when it is complete; `seal` is given
-    its descriptor right before, and may raise to keep it from appearing. FIFOs, sockets and what vanishes meanwhile
-    are left out. Raises AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
+    its descriptor right before, and may raise to keep it from appearing. FIFOs, sockets, symlinks that lead out of the
+    volume or in circles, and what vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded,
+    PathTraversal.
     """
     check_free(root, destination)
     _check_paths(root, paths)
@@ -142,7 +144,7 @@ def _pack(
                 report(done, total)
 
         for found in _chosen(root, paths):
-            _add(writer, found, tell)
+            _add(root, writer, found, tell)
             tell(0)
         writer.finish()
 
@@ -164,16 +166,30 @@ def _chosen(root: Root, paths: Sequence[bytes]) -> Iterator[Found]:
             yield from walk_one(folder_fd, name, path)
 
 
-def _add(writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:
+def _add(root: Root, writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:
     """Add what was found; `tell` hears of every piece of its content."""
     mode = found.status.st_mode
     if stat.S_ISDIR(mode):
         writer.add_folder(found)
     elif stat.S_ISLNK(mode):
         with suppress(OSError):  # no longer a link
-            writer.add_link(found, os.readlink(found.name, dir_fd=found.folder_fd))
+            target = os.readlink(found.name, dir_fd=found.folder_fd)
+            if not _leads_nowhere_inside(root, found.path, target):
+                writer.add_link(found, target)
     elif stat.S_ISREG(mode):
         _add_file(writer, found, tell)
+
+
+def _leads_nowhere_inside(root: Root, path: bytes, target: bytes) -> bool:
+    """Whether no archive could be opened that has this symlink: it leads out of the volume, or in circles."""
+    if leads_out(path, target):
+        return True
+    try:
+        with suppress(OSError), opened(root.fd, path, os.O_PATH):
+            return False
+    except PathTraversal:
+        return True
+    return False  # what it points to is not there, but would be inside
 
 
 def _add_file(writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:

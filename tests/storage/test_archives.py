@@ -443,6 +443,28 @@ def test_a_folder_is_streamed(root: Root, folder: Path, archive_format: ArchiveF
         stream_archive(root, archive_format, b"missing")
 
 
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_no_link_of_a_container_keeps_an_archive_of_its_volume_from_being_opened(
+    root: Root, folder: Path, archive_format: ArchiveFormat
+) -> None:
+    """Links that lead out would have it refused, so they are left out."""
+    write_file(root, b"world/deep/file", b"x")
+    links = {"a": "/etc", "b": "../out", "world/c": "../../out", "world/d": "/home/container/world", "e": "e"}
+    good = {
+        "world/up": "../other",
+        "world/deep/link": "file",
+        "world/deep/far": "../../world/deep",
+        "missing": "world/x",
+    }
+    for name, target in (links | {"f": "world/g", "world/g": "../f", "h": "a/passwd"} | good).items():
+        (folder / name).symlink_to(target)
+    compress(root, archive_format, b"saved", [])
+    decompress(root, b"saved", b"out")
+    found = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_symlink()}
+    assert found == set(good)
+    assert all(os.readlink(folder / "out" / name) == target for name, target in good.items())
+
+
 def test_fifos_and_sockets_are_left_out(root: Root, folder: Path) -> None:
     write_file(root, b"world/a", b"x")
     os.mkfifo(folder / "world/pipe")
