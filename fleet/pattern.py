@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import re as _backtracking
 from functools import lru_cache
+from re import _parser  # type: ignore[attr-defined] # nothing public parses without compiling
 
 import re2
 
@@ -45,10 +45,10 @@ def _reason(error: Exception) -> str:
 
 
 def _position(pattern: str) -> str:
-    """RE2 names no position; Python's parser, which only parses here, often does."""
+    """RE2 names no position; Python's parser often does. To compile for Python could take seconds."""
     try:
-        _backtracking.compile(pattern)
-    except _backtracking.error as error:
+        _parser.parse(pattern)
+    except re.error as error:
         return f" at position {error.pos}" if error.pos is not None else ""
     except (RecursionError, OverflowError):
         return ""

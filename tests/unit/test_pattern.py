@@ -23,6 +23,14 @@ def test_the_position_of_a_mistake_is_named() -> None:
         check_pattern("abc(de")
 
 
+def test_a_bad_pattern_is_not_compiled_by_python_which_takes_seconds_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    with monkeypatch.context() as patched, pytest.raises(PatternInvalid):
+        patched.setattr("re.compile", compiled.append)
+        check_pattern("(?i)" + "[\x01-\U0010ffff]" * 190 + "(?=x)")
+    assert compiled == []
+
+
 def test_a_pattern_made_to_backtrack_is_harmless() -> None:
     assert compile_pattern("(a+)+$").search(b"a" * 50_000 + b"!") is None
 
