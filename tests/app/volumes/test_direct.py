@@ -224,8 +224,16 @@ def test_who_begins_requests_and_never_ends_them_holds_no_thread_for_long(
             trickling = [connection for connection in trickling if still_takes(connection)]
             select.select(trickling, [], [], 0.5)
         assert not trickling
-        assert [connection.recv(1) for connection in connections[1::2]] == [b""] * len(connections[1::2])
+        assert all(map(is_ended, connections[1::2]))
         assert requests.get(f"{files_process.settings.files_url}/healthz", timeout=60).ok
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Whether the other side ends a connection; with a reset where it had not yet read all that came."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def still_takes(connection: socket.socket) -> bool:
