@@ -13,6 +13,9 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from fleet.errors import Invalid
 
+_MOST_VALUES = 50_000
+_MOST_FIELDS_TOLD = 1000
+
 
 class StrictParser(FlaskParser):
     """Turns a request into validated arguments, or raises Invalid with all problems at once."""
@@ -53,7 +56,7 @@ def read_json(req: Request) -> Any:
     if not (req.mimetype == "application/json" or req.mimetype.endswith("+json")):
         raise UnsupportedMediaType
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        found = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise Invalid("The body is not UTF-8.", code="malformed_json") from error
     except json.JSONDecodeError as error:
@@ -61,11 +64,13 @@ def read_json(req: Request) -> Any:
         raise Invalid(f"The body is not valid JSON ({where}).", code="malformed_json") from error
     except (ValueError, RecursionError) as error:
         raise Invalid("The body is not JSON that can be read: too deep, or a number too long.") from error
+    _require_few(found)
+    return found
 
 
 def invalid_fields(problems: Any) -> Invalid:
     """The error for marshmallow's nested messages; the sentence names the first field."""
-    fields = dict(_flatten(problems, ""))
+    fields = dict(_flatten(problems, "")[:_MOST_FIELDS_TOLD])
     name, texts = next(iter(fields.items()), ("body", ["It is not valid."]))
     return Invalid(f"Invalid input: {name}: {texts[0]}", fields=fields)
 
@@ -79,6 +84,18 @@ def _flatten(problems: Any, path: str) -> list[tuple[str, list[str]]]:
         deeper = path if name == "_schema" else f"{path}.{name}" if path else str(name)
         found += _flatten(inner, deeper)
     return found
+
+
+def _require_few(body: Any) -> None:
+    """Raise Invalid for more values than any call takes: to validate them would hold up all other requests."""
+    left, rest = _MOST_VALUES, [body]
+    while rest:
+        found = rest.pop()
+        inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        left -= len(inner)
+        if left < 0:
+            raise Invalid(f"The body has more than {_MOST_VALUES} values.", code="too_many_values")
+        rest.extend(inner)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -73,6 +73,24 @@ def test_unknown_fields_are_refused_by_name_all_at_once(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {f"unknown {number}": 1 for number in range(60_000)},
+        {"ip": {"a": [[1, 2]] * 30_000}},
+        [[[]] * 60_000],
+    ],
+    ids=["fields", "nested", "lists"],
+)
+def test_a_body_of_more_values_than_any_call_takes_is_not_looked_at(api: Api, body: object) -> None:
+    assert send(api, json.dumps(body).encode()) == (400, "too_many_values")
+
+
+def test_a_refusal_tells_only_so_many_fields(api: Api) -> None:
+    answer = api.post("/network/ports", {f"unknown {number}": 1 for number in range(2000)})
+    assert (answer.status_code, len(answer.json["fields"])) == (400, 1000)
+
+
+@pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/xml"]
 )
 def test_a_body_of_another_type_is_415(api: Api, content_type: str | None) -> None:

@@ -224,7 +224,7 @@ def test_many_ports_are_deleted_but_those_that_are_held(api: Api, offered: Servi
 
 
 def test_no_call_names_so_many_ports_that_it_holds_up_others(api: Api) -> None:
-    wanted = [{"ip": "0.0.0.0", "port": 1}] * 10_001
+    wanted = [{"ip": "0.0.0.0", "port": 1, "protocol": "udp"}] * 10_001
     answer = api.post("/network/ports/bulk-delete", {"ports": wanted})
     assert (answer.status_code, list(answer.json["fields"])) == (400, ["ports"])
     assert api.post("/network/ports/bulk-delete", {"ports": wanted[:-1]}).status_code == 200
