@@ -54,7 +54,7 @@ def member(name: bytes, kind: Kind, mode: int, mtime: float, size: int = 0, targ
 
 def clean_name(name: bytes) -> bytes:
     """A member's name without `.` and doubled slashes; raises Invalid when it would leave the destination."""
-    if name.startswith((b"/", b"\\")) or _DRIVE.match(name) or b"\0" in name:
+    if looks_absolute(name) or b"\0" in name:
         raise refused(f"it holds an absolute or malformed path: {_shown(name)}")
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts or any(part.replace(b"\\", b"/").split(b"/").count(b"..") for part in parts):
@@ -65,6 +65,11 @@ def clean_name(name: bytes) -> bytes:
     if len(path) > _LONGEST_PATH_BYTES:
         raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
     return path
+
+
+def looks_absolute(name: bytes) -> bool:
+    """Whether a name begins as absolute ones do on some system."""
+    return name.startswith((b"/", b"\\")) or _DRIVE.match(name) is not None
 
 
 def leads_out(path: bytes, target: bytes) -> bool:

@@ -7,12 +7,13 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 from fleet.errors import Conflict, LightdError, PathTraversal
 from storage.archives.allowance import most_logical_bytes
 from storage.archives.formats import ArchiveFormat
-from storage.archives.members import leads_out
+from storage.archives.members import leads_out, looks_absolute
 from storage.archives.streams import ByteSink, compressed
 from storage.archives.tar_writer import TarWriter
 from storage.archives.zip_writer import ZipWriter
@@ -168,16 +169,21 @@ def _chosen(root: Root, paths: Sequence[bytes]) -> Iterator[Found]:
 
 def _add(root: Root, writer: MemberWriter, found: Found, tell: Callable[[int], None]) -> None:
     """Add what was found; `tell` hears of every piece of its content."""
-    mode = found.status.st_mode
+    mode, named = found.status.st_mode, _named(found)
     if stat.S_ISDIR(mode):
-        writer.add_folder(found)
+        writer.add_folder(named)
     elif stat.S_ISLNK(mode):
         with suppress(OSError):  # no longer a link
             target = os.readlink(found.name, dir_fd=found.folder_fd)
             if not _leads_nowhere_inside(root, found.path, target):
-                writer.add_link(found, target)
+                writer.add_link(named, target)
     elif stat.S_ISREG(mode):
-        _add_file(writer, found, tell)
+        _add_file(writer, named, tell)
+
+
+def _named(found: Found) -> Found:
+    """As it is called in an archive: `C:\\x` and the like, which are plain names here, must not look absolute there."""
+    return replace(found, path=b"./" + found.path) if looks_absolute(found.path + b"/") else found
 
 
 def _leads_nowhere_inside(root: Root, path: bytes, target: bytes) -> bool:
