@@ -26,7 +26,9 @@ _ZSTD_LEVEL = 1
 _ZSTD_JOB_BYTES = 2 * 1024 * 1024
 # What `zstd` itself accepts without being told to take more memory.
 _ZSTD_WINDOW_BYTES = 128 * 1024 * 1024
-_BZ2_BLOCK_BYTES = 900_000
+# The level's own size of a block. bzip2's usual 9 makes archives 4 % smaller, but takes a core longer than `tar cjf` does.
+_BZ2_LEVEL = 6
+_BZ2_BLOCK_BYTES = 100_000 * _BZ2_LEVEL
 _PIPE_BYTES = 1024 * 1024
 # Its type stub gives the exception as a value.
 ISAL_ERROR = cast(type[Exception], isal_zlib.IsalError)
@@ -144,7 +146,7 @@ class _ParallelBzip2:
 
     def _submit(self, block: bytes) -> None:
         self._empty = False
-        self._waiting.append(self._pool.submit(bz2.compress, block))
+        self._waiting.append(self._pool.submit(bz2.compress, block, _BZ2_LEVEL))
         if len(self._waiting) > 2 * _THREADS:
             self._sink.write(self._waiting.popleft().result())
 
