@@ -33,12 +33,16 @@ class Append:
 
 
 class Output(NamedTuple):
-    """One message of a console, or a notice in its place: so many lines were `left_out`, or what is `lost`."""
+    """One message of a console, or a notice in its place: so many lines were `left_out`, or what is `lost`.
+
+    The console of a container `begins` with its first one.
+    """
 
     seq: int
     data: str
     left_out: int = 0
     lost: str = ""
+    begins: bool = False
 
     @property
     def notice(self) -> str:
@@ -131,13 +135,14 @@ class Console:
 
 
 def decode_message(payload: bytes) -> Output:
-    """A message of the console channel."""
+    """A message of the console channel: its seq and marks (`^` begins, `+` left out, `!` lost), a newline, its data."""
     head, _, data = payload.partition(b"\n")
+    seq, begins = int(head.rstrip(b"^+!")), b"^" in head
     if head.endswith(b"+"):
-        return Output(int(head[:-1]), "", int(data))
+        return Output(seq, "", int(data), begins=begins)
     if head.endswith(b"!"):
-        return Output(int(head[:-1]), "", lost=data.decode())
-    return Output(int(head), data.decode("utf-8", "replace"))
+        return Output(seq, "", lost=data.decode(), begins=begins)
+    return Output(seq, data.decode("utf-8", "replace"), begins=begins)
 
 
 def left_out_notice(lines: int) -> str:
@@ -174,8 +179,9 @@ def _last_lines(text: str, lines: int) -> str:
 
 def _message(entry: tuple[bytes, dict[bytes, Any]]) -> Output:
     seq, fields = int(entry[0].partition(b"-")[0]), entry[1]
+    begins = b"b" in fields
     if b"n" in fields:
-        return Output(seq, "", int(fields[b"n"]))
+        return Output(seq, "", int(fields[b"n"]), begins=begins)
     if b"l" in fields:
-        return Output(seq, "", lost=fields[b"l"].decode())
-    return Output(seq, fields[b"d"].decode("utf-8", "replace"))
+        return Output(seq, "", lost=fields[b"l"].decode(), begins=begins)
+    return Output(seq, fields[b"d"].decode("utf-8", "replace"), begins=begins)

@@ -49,7 +49,7 @@ Stream store (capped, may evict what has an end):
 
 | name | type | holds | owner |
 |---|---|---|---|
-| console | stream | a container's output, a year; entry `<seq>-0`, field `d`; `n`, `l`: notices | append_console |
+| console | stream | output, a year; entry `<seq>-0`, field `d`; `n`, `l`: notices; `b`: the first | append_console |
 | console_position | hash | `seq`, `bytes` kept, what was read per engine container, `torn` | append_console |
 | console_closed | string | a deleted engine container, whose output nobody wants any more, 1 h | Console.forget |
 | stats | string | a container's newest stats (JSON), also after its run, 7 days | its agent |

@@ -17,11 +17,15 @@ START: Place = (0, 0)
 
 @dataclass(slots=True)
 class Notice:
-    """A message at its place; `output` is set for console output, which some watchers want twice."""
+    """A message at its place; `output` is set for console output, which some watchers want twice.
+
+    A stream `begins` with one before which nothing can be missing.
+    """
 
     place: Place
     text: str
     output: str | None = None
+    begins: bool = False
     _event: str | None = None
     _frame: bytes | None = None
     _server_frame: bytes | None = None

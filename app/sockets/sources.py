@@ -72,7 +72,7 @@ class ConsoleSource:
     def after(self, container_id: str, place: Place) -> Iterator[Notice]:
         """History after a seq."""
         for output in self._console.since(container_id, place[0]):
-            if not self.follows(place, (output.seq, 0)):
+            if not (output.begins or self.follows(place, (output.seq, 0))):
                 yield _gap(place[0] + 1, output.seq - 1)
             yield _output(output)
             place = (output.seq, 0)
@@ -175,8 +175,8 @@ def _entry_id(place: Place) -> str:
 def _output(output: Output) -> Notice:
     place = (output.seq, 0)
     if output.notice:
-        return Notice(place, messages.daemon(f"{output.notice}.", output.seq))
-    return Notice(place, messages.console(output.data, output.seq), output.data)
+        return Notice(place, messages.daemon(f"{output.notice}.", output.seq), begins=output.begins)
+    return Notice(place, messages.console(output.data, output.seq), output.data, output.begins)
 
 
 def _gap(first: int, last: int) -> Notice:

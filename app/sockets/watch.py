@@ -146,7 +146,7 @@ class Watch:
             self.goal = max(self.goal, notice.place)
         elif notice.place <= self.place:
             return
-        elif self._source.follows(self.place, notice.place):
+        elif notice.begins or self._source.follows(self.place, notice.place):
             self.tell(notice)
         else:
             self.goal = notice.place

@@ -9,6 +9,8 @@
 -- What a reader still has of a deleted container is dropped: the next container of that name has the same stream.
 -- A stream has an end, far away, and its position has none: so a full store may drop output, but not how far it was
 -- read, or all of the log would be printed again.
+-- The very first message of a console says that it `begins` there: whoever followed an earlier container of this name
+-- misses nothing before it.
 -- Returns seq, position for each item; seq is '' when nothing was added.
 local STREAM_SECONDS = 365 * 86400
 local kept_bytes = tonumber(ARGV[1])
@@ -42,6 +44,7 @@ local function append(stream, state, closed, channel, source, before, after, dat
   end
 
   local seq = tonumber(known[3] or '0')
+  local begins = seq == 0 and before == ''
   if seq == 0 then
     local now = redis.call('TIME')
     seq = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -51,9 +54,14 @@ local function append(stream, state, closed, channel, source, before, after, dat
   local function add(field, value, head)
     seq = seq + 1
     local number = string.format('%d', seq)
-    redis.call('XADD', stream, number .. '-0', field, value)
+    if begins then
+      redis.call('XADD', stream, number .. '-0', field, value, 'b', '1')
+      head = '^' .. head
+    else
+      redis.call('XADD', stream, number .. '-0', field, value)
+    end
     redis.call('PUBLISH', channel, number .. head .. '\n' .. value)
-    bytes = bytes + #value
+    bytes, begins = bytes + #value, false
   end
   if owed then
     add('n', owed, '+')

@@ -65,6 +65,15 @@ def test_the_tail_puts_a_line_together_that_came_in_pieces(console: Console) -> 
     assert console.tail("a", 1) == "third"
 
 
+def test_only_the_first_message_of_a_console_begins_it(console: Console) -> None:
+    console.append([Append("a", "e1", "", "p1", b"1\n"), Append("a", "e1", "p1", "p2", b"2\n")])
+    console.append([Append("a", "e2", "", "p1", b"3\n")])
+    console.append([Append("b", "e3", "", "p1", b"late\n", lost="gone")])
+    console.append([Append("c", "e4", "p1", "p2", b"of a store that was emptied\n")])
+    begins = [[output.begins for output in console.since(name, 0)] for name in "abc"]
+    assert begins == [[True, False, False], [True, False], [False]]
+
+
 def test_a_forgotten_console_is_gone(console: Console) -> None:
     console.append([Append("a", "e1", "", "p1", b"1\n")])
     console.forget("a", "e1")
