@@ -26,7 +26,7 @@ _ZSTD_LEVEL = 1
 _ZSTD_JOB_BYTES = 2 * 1024 * 1024
 # What `zstd` itself accepts without being told to take more memory.
 _ZSTD_WINDOW_BYTES = 128 * 1024 * 1024
-# The level's own size of a block. bzip2's usual 9 makes 4 % smaller archives, but a core takes longer than with `tar cjf`.
+# Also the size of a block. With the usual 9 archives are 4 % smaller, but take a core longer than `tar cjf` does.
 _BZ2_LEVEL = 6
 _BZ2_BLOCK_BYTES = 100_000 * _BZ2_LEVEL
 _PIPE_BYTES = 1024 * 1024

@@ -33,9 +33,9 @@ while True:
 """
 
 
-def lay_trap(volume: Path) -> Path:
+def lay_trap(volume: Path, outside: Path | None = None) -> Path:
     """Prepare a volume whose folders will be swapped for links to a folder of the host; returns that folder."""
-    outside = volume.parent / "outside"
+    outside = outside or volume.parent / "outside"
     outside.mkdir()
     (outside / "file").write_text(SECRET)
     for name in ("dir", "up", "dir/sub"):
@@ -44,7 +44,7 @@ def lay_trap(volume: Path) -> Path:
         (volume / name).write_text("harmless")
     (volume / "dir-link").symlink_to(outside)
     (volume / "file-link").symlink_to(outside / "file")
-    (volume / "up/file-link").symlink_to("../../outside/file")
+    (volume / "up/file-link").symlink_to(os.path.relpath(outside / "file", volume / "up"))
     subprocess.run(["chown", "-R", "1000:1000", str(volume)], check=True)
     return outside
 
@@ -108,8 +108,8 @@ def _list(volume: Path, outside: Path) -> bool:
     return os.listdir(_resolved(volume, "dir")) == os.listdir(outside)
 
 
-def _copy(volume: Path, _outside: Path) -> bool:
-    copied = volume.parent / "copied"
+def _copy(volume: Path, outside: Path) -> bool:
+    copied = outside.parent / "copied"
     shutil.rmtree(copied, ignore_errors=True)
     shutil.copytree(_resolved(volume, "dir"), copied, symlinks=True)
     return _is_secret(copied / "file")
