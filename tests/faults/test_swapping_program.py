@@ -52,9 +52,8 @@ class Tenant:
         return answer if answer.ok else None
 
     def read(self) -> bool:
-        return any(
-            [self.call("GET", f"/files/content?path={path}") for path in ("dir/file", "up/file", "dir/sub/file")]
-        )
+        paths = ("dir/file", "up/file", "dir/sub/file")
+        return any(answer is not None for answer in [self.call("GET", f"/files/content?path={path}") for path in paths])
 
     def write(self) -> bool:
         new = self.call("POST", "/files", {"path": "dir/new", "content": "written"})
