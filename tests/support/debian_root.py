@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-CACHE = Path(os.environ.get("XDGCACHE_HOME") or Path.home() / ".cache") / "lightd"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightd"
 _LEFT_OUT = ("./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/man", "./usr/share/locale")
 
 
