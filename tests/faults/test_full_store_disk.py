@@ -38,7 +38,7 @@ def small(engine: docker.DockerClient) -> Iterator[Stack]:
         cleanup.callback(image.unlink)
         mount_image(image, data)
         cleanup.callback(unmount, data, detach=True)
-        stack = Stack(data, LIGHTD_DISK_FLOOR_MB="16")
+        stack = Stack(data, LIGHTD_DISK_FLOOR_MB="16", LIGHTD_VOLUME_ALLOCATION="full")
         cleanup.callback(remove_network, engine, stack.network)
         cleanup.callback(stack.lightd, "down", check=False)
         stack.up()
