@@ -154,13 +154,14 @@ class ContainerRepository:
         """
         while True:
             container = self.get(container_id)
+            spec = change(container.spec)
             request = {
                 "id": container_id,
                 "guard": {
                     "states": _CHANGEABLE,
                     "revision": str(container.revision),
                 },
-                "set": changed_fields({"spec": change(container.spec)}, time.time()),
+                "set": changed_fields({"spec": spec}, container.updated_at if spec == container.spec else time.time()),
                 "changed": list(named) or None,
             }
             answer = self._scripts.run("transition", request)

@@ -13,16 +13,14 @@ import docker
 from docker.errors import APIError
 
 from scripts.engine import end_dockerd, start_dockerd
-from scripts.failure import Failure
 from tests.support.images import BUSYBOX
-
-_TRIES = 3
 
 
 class OwnEngine:
     """A `dockerd` with data, socket and bridge of its own: without that bridge it would touch the first one's.
 
-    With `live_restore` its containers run on while it is away; `log_options` are its defaults for logs.
+    `folder` must be short, as Unix sockets need it. With `live_restore` its containers run on while it is away;
+    `log_options` are its defaults for logs.
     """
 
     def __init__(self, folder: Path, *, live_restore: bool = False, log_options: Sequence[str] = ()) -> None:
@@ -48,10 +46,6 @@ class OwnEngine:
             "--ip6tables=false",
             *self._more,
         ]
-        for _ in range(_TRIES - 1):  # its containerd must be up within 15 s, which a busy machine does not always give
-            with contextlib.suppress(Failure):
-                self._daemon = start_dockerd(self.address, self._folder / "log", options)
-                return
         self._daemon = start_dockerd(self.address, self._folder / "log", options)
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ LINES = 28_000
 def bench(
     engine: docker.DockerClient, busybox_image: Image, store: Client, store_url: str, tmp_path: Path
 ) -> Iterator[Bench]:
-    second = OwnEngine(tmp_path / "d", log_options=["compress=true", "max-size=9m", "labels=lightd.id"])
-    second.start()
     with contextlib.ExitStack() as ends:
+        folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="lightd-engine-", ignore_cleanup_errors=True))
+        second = OwnEngine(Path(folder) / "e", log_options=["compress=true", "max-size=9m", "labels=lightd.id"])
+        second.start()
         ends.callback(second.close)
         second.take_busybox(engine)
         made = Bench(

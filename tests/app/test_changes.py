@@ -114,8 +114,9 @@ def test_null_is_what_it_is_when_nobody_says_anything(api: Api) -> None:
     assert [answer.json[name] for name in names] == [None, {}, {}, None, "SIGTERM", 30, "if-missing"]
 
 
-def test_nothing_to_change_changes_nothing(api: Api) -> None:
+def test_nothing_to_change_changes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     before = api.get("/containers/game").json
+    monkeypatch.setattr("time.time", lambda: before["updated_at"] + 60)
     assert api.call("PATCH", "/containers/game", {}).json == before
 
 
