@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 from docker.models.images import Image
 
 from storage.volumes.mounts import loop_devices_below, mounts_below, unmount
@@ -93,8 +94,7 @@ def test_after_a_reboot_volumes_are_mounted_and_containers_are_as_their_policies
     host.boot()
     for volume in volumes:
         eventually(Path(volume["path"]).is_mount, within_seconds=20, what="the mount")
-        told = accepted(stack.api("GET", f"/volumes/{volume['volume_id']}/files/content?path=config/server.yml"))
-        assert told["content"] == "a: 1"
+        assert accepted(_once_served(stack, volume["volume_id"]))["content"] == "a: 1"
     stack.wait_for_state(always, "running", 60)
     eventually(lambda: "boots 2" in servers.logs(always), within_seconds=20, what="the second boot")
     stack.wait_for_state(never, "ready", 60)
@@ -104,3 +104,15 @@ def test_after_a_reboot_volumes_are_mounted_and_containers_are_as_their_policies
     servers.clean()
     assert not mounts_below(host.volumes)
     eventually(lambda: not loop_devices_below(host.volumes), within_seconds=60, what="the end of all loop devices")
+
+
+def _once_served(stack: Stack, volume_id: str) -> requests.Response:
+    """The answer to a read, as soon as it is not that the files process is still being started."""
+
+    def look() -> requests.Response | None:
+        answer = stack.api("GET", f"/volumes/{volume_id}/files/content?path=config/server.yml")
+        return None if answer.status_code == 503 else answer
+
+    answer = eventually(look, within_seconds=20, what="an answer of the files process")
+    assert answer is not None
+    return answer
