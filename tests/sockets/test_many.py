@@ -150,6 +150,7 @@ def test_scopes_hold_for_many_as_for_one(api: Api, name: str) -> None:
         socket.wait_error("lacks the scope console")
         socket.subscribe(name)
         socket.wait_of(name, "event", "running")
+        other.wait_for_state("running")
         api.print(name, "unheard")
         other.wait_for_console("unheard")
         socket.send({"event": "send_command", "server": name, "command": "say hi"})
