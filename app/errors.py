@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from gunicorn.http.errors import ParseException
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from werkzeug.exceptions import HTTPException
@@ -61,6 +61,7 @@ def _store_error(error: RedisError) -> Response:
     if not _is_outage(error):
         return _unexpected(error)
     _log.warning("store failed", reason=str(error), path=_logged_path())
+    g.in_doubt = True  # it may still do what it was asked
     return _lightd_error(Unavailable("The store cannot be reached; try again soon.", code="store_unavailable"))
 
 

@@ -116,7 +116,9 @@ def _end(response: Response) -> Response:
     staying.kill(block=False)
     current_idempotency.set(None)
     try:
-        if not _is_kept(response):
+        if response.status_code == 500 or g.get("in_doubt"):
+            services().idempotency.doubt(name)
+        elif not _is_kept(response):
             services().idempotency.release(name)
         else:
             body = response.get_data(as_text=True)

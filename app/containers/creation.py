@@ -42,7 +42,9 @@ def create_container(services: Services, wanted: dict[str, Any]) -> Job:
         created_at=now,
         updated_at=now,
     )
-    services.containers.create(container, wanted["ports"], job)
+    begun = services.containers.create(container, wanted["ports"], job)
+    if isinstance(begun, str):
+        return services.jobs.get(begun)
     enqueue(services, job)
     return job
 

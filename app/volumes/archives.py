@@ -136,12 +136,14 @@ def _answer(volume_id: str, kind: str, arguments: dict[str, Any]) -> Response:
     volume = offered.volumes.find(volume_id)
     offered.nodes.online(volume.node)
     job = new_job(kind, volume.node, "long", volume_id=volume.volume_id, arguments=arguments)
-    offered.jobs.open_on_volume(job)
-    enqueue(offered, job)
+    begun = offered.jobs.open_on_volume(job)
+    if begun is job:
+        enqueue(offered, job)
+    job_id = begun if isinstance(begun, str) else begun.job_id
     try:
-        ended = offered.jobs.wait(job.job_id, _PATIENCE_SECONDS)
+        ended = offered.jobs.wait(job_id, _PATIENCE_SECONDS)
     except NodeTimeout:
-        response = jsonify({"job_id": job.job_id, "state": "running"})
+        response = jsonify({"job_id": job_id, "state": "running"})
         response.status_code = 202
         return response
     if ended.state != "done":

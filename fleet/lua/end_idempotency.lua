@@ -1,10 +1,10 @@
 -- A call under an idempotency key has its answer. One that says "try again" is not kept, unless a job was begun
--- all the same: then the next call is answered with that job.
+-- all the same: then the next call is answered with that job. Of a call `in_doubt` nobody knows whether it was done.
 local request = cjson.decode(ARGV[1])
 local record = K.idempotency(request.name)
 redis.call('DEL', K.idempotency_lease(request.name))
 if request.answer then redis.call('HSETNX', record, 'answer', request.answer)
-elseif redis.call('HEXISTS', record, 'job_id') == 0 then
+elseif not request.in_doubt and redis.call('HEXISTS', record, 'job_id') == 0 then
   local owner = redis.call('HGET', record, 'owner')
   if owner then redis.call('ZREM', K.idempotency_keys(owner), request.name) end
   redis.call('DEL', record)

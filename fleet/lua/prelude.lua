@@ -51,6 +51,11 @@ local function tie_job(job, id)
   if job.idempotency then redis.call('HSET', K.idempotency(job.idempotency), 'job_id', id) end
 end
 
+-- The job that this very call has begun already: the store may have got an earlier try of it late, or only now.
+local function tied_job(job)
+  return job and job.idempotency and redis.call('HGET', K.idempotency(job.idempotency), 'job_id')
+end
+
 -- Record a new job. A job that waits for an exit has a time for its SIGKILL.
 local function open_job(job)
   for name, value in pairs(job) do redis.call('HSET', K.job(job.job_id), name, value) end

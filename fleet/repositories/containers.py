@@ -71,9 +71,10 @@ class ContainerRepository:
         names = self._redis.zrange(key("containers"), 0, -1)
         return [container for container in self.many(names) if container.node == node]
 
-    def create(self, container: Container, wishes: Sequence[PortWish], job: Job) -> None:
+    def create(self, container: Container, wishes: Sequence[PortWish], job: Job) -> Job | str:
         """Record a new container, take its ports and open its install job, all or nothing.
 
+        Answers `job`, or the id of the one that an earlier try of this very call has opened.
         Raises AlreadyExists, NotFound (volume), PortNotInPool, PortTaken or Conflict (no port free).
         """
         request = {
@@ -85,6 +86,7 @@ class ContainerRepository:
         answer = self._scripts.run("create_container", request)
         if answer[0] == "refused":
             raise creation_error(container.internal_id, answer[1], answer[2:])
+        return answer[1] if answer[0] == "same" else job
 
     def begin(
         self,

@@ -96,6 +96,10 @@ class Idempotency:
         """End a call whose answer is not kept: it may be tried again."""
         self._scripts.run("end_idempotency", {"name": name})
 
+    def doubt(self, name: str) -> None:
+        """End a call of which nobody knows whether it was done, or will be: it is as if its process had died."""
+        self._scripts.run("end_idempotency", {"name": name, "in_doubt": True})
+
 
 def _refusal(reason: str) -> Conflict:
     if reason == "running":

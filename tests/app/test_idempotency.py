@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask, g
 from werkzeug.test import TestResponse
 
@@ -22,6 +24,7 @@ from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from fleet.store import Client, connect
 from tests.app.conftest import VOLUME, Api
+from tests.app.worker import Worker
 from tests.support.at_once import at_once
 
 PORT = {"ip": "127.0.0.1", "port": 4000}
@@ -249,3 +252,61 @@ def test_a_long_refusal_takes_no_room(api: Api, store: Client) -> None:
     body = {f"unknown-{number}": 1 for number in range(2000)}
     assert send(api, "/network/ports", body).status_code == 400
     assert store.keys("lightd:idempotency:*") == []
+
+
+@pytest.mark.parametrize("comes", ["before the next try", "during the next try", "after the next try"])
+@pytest.mark.parametrize("done", [ContainerRepository.create, ContainerRepository.begin])
+def test_what_a_store_that_hung_did_late_is_done_once_and_told_by_its_job(
+    api: Api,
+    volume: Volume,
+    worker: Worker,
+    store: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    comes: str,
+    done: Callable[..., Job | str],
+) -> None:
+    path, body = ("/containers", SERVER) if done is ContainerRepository.create else ("/containers/ready/start", None)
+    api.post("/containers", {**SERVER, "internal_id": "ready"})
+    worker.install("ready")
+    late: list[Callable[[], Job | str]] = []
+
+    def hang(*arguments: Any, **more: Any) -> Job | str:
+        late.append(partial(done, *arguments, **more))
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    def overtake(*arguments: Any, **more: Any) -> Job | str:
+        late[0]()
+        return done(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContainerRepository, done.__name__, hang)
+        assert send(api, path, body).json["code"] == "store_unavailable"
+    with monkeypatch.context() as patched:
+        if comes == "before the next try":
+            late[0]()
+        elif comes == "during the next try":
+            patched.setattr(ContainerRepository, done.__name__, overtake)
+        again = send(api, path, body)
+    assert again.status_code == 200
+    if comes == "after the next try":
+        if done is ContainerRepository.begin:
+            worker.exit("ready", worker.start("ready"))
+        assert late[0]() == again.json["job_id"]
+    jobs = store.zrange(f"lightd:container_jobs:{again.json['internal_id']}", 0, -1)
+    assert jobs.count(again.json["job_id"]) == 1
+    assert send(api, path, body).json["job_id"] == again.json["job_id"]
+    (record,) = store.keys("lightd:idempotency:*")
+    assert 0 < store.ttl(record) <= SAME_CALL_SECONDS
+
+
+def test_a_call_whose_store_failed_may_have_been_done(
+    api: Api, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> None:
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VolumeRepository, "save", hang)
+        assert send(api, "/volumes", {"size": 16}).status_code == 503
+    refused = send(api, "/volumes", {"size": 16})
+    assert (refused.status_code, refused.json["code"]) == (409, "idempotency_interrupted")

@@ -148,12 +148,15 @@ class Client:
         self._check_known(server, status)
 
     def _delete(self, server: Server) -> None:
-        server.deletion_asked = True
+        """Delete; one whose deletion was asked for before may be gone by now."""
+        may_be_gone, server.deletion_asked = server.deletion_asked, True
         status, _ = self._call("DELETE", f"/containers/{server.name}")
         if status == 200:
             server.gone()
         elif status in (202, _UNANSWERED):
             server.there = None
+        elif status == 404 and may_be_gone:
+            server.gone()
         elif status == 404:
             server.deletion_asked = False
             self._check_known(server, status)
