@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,14 @@ from fleet.settings import Settings
 from storage.volumes import Volumes, volume_path
 from storage.volumes.meta import VolumeMeta
 from worker.known_store import KnownStore, own_containers
+from worker.operations.locks import Busy, HeldBySameJob, container_lock
 from worker.operations.names import next_name, private_image, server_name
 from worker.recovery.evidence import container_from
 from worker.runtime.base import ROLE_INSTALL, EngineContainer, Runtime
 from worker.second_copy import SecondCopy
+
+_PATIENCE_SECONDS = 30.0
+_HOLDER = "recover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +86,36 @@ class Recovery:
         )
 
     def _bring_containers(self, force: bool) -> Iterator[Outcome]:
-        self._finish_replacements()
+        """What a worker still does for the lost record ends first: it might remove what was just brought back."""
+        with ExitStack() as held:
+            busy = self._hold(held)
+            for name in busy:
+                yield Outcome(f"container {name} is still worked on; run this again when that has ended", ok=False)
+            yield from self._bring_held_containers(set() if force else busy, force)
+
+    def _hold(self, held: ExitStack) -> set[str]:
+        """Take the locks of all containers that the host holds; answers the names of those that are not to be had."""
+        busy = set()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        every = own_containers(self.settings, self.runtime.every(self.settings.node))
+        copies = SecondCopy(self.settings).read()
+        for name in sorted({found.container_id for found in every} | {copy.internal_id for copy in copies}):
+            left_seconds = max(0.0, deadline - time.monotonic())
+            try:
+                held.enter_context(container_lock(self.settings, name, _HOLDER, left_seconds))
+            except (Busy, HeldBySameJob):
+                busy.add(name)
+        return busy
+
+    def _bring_held_containers(self, left_out: set[str], force: bool) -> Iterator[Outcome]:
+        self._finish_replacements(left_out)
         every = own_containers(self.settings, self.runtime.every(self.settings.node))
         servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         installs = {found.container_id: found for found in every if found.role == ROLE_INSTALL}
         others = [found for found in every if found.engine_id not in {one.engine_id for one in servers.values()}]
         copies = {copy.internal_id: copy for copy in SecondCopy(self.settings).read()}
         told: dict[str, Container | None] = dict.fromkeys(sorted({*servers, *installs, *copies}))
-        for name in told:
+        for name in [name for name in told if name not in left_out]:
             try:
                 told[name] = container_from(
                     self.settings.node, self._folder(name), servers.get(name), installs.get(name), copies.get(name)
@@ -109,11 +137,12 @@ class Recovery:
             return Outcome(f"container {name} was not brought back: {error.message}", ok=False)
         return Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
 
-    def _finish_replacements(self) -> None:
+    def _finish_replacements(self, left_out: set[str]) -> None:
         """A container that was about to take its server's place has it when the old one is gone already."""
         for found in own_containers(self.settings, self.runtime.every(self.settings.node)):
             name = server_name(found.container_id)
-            if found.name == next_name(found.container_id) and self.runtime.inspect(name) is None:
+            is_next = found.name == next_name(found.container_id) and found.container_id not in left_out
+            if is_next and self.runtime.inspect(name) is None:
                 self.runtime.rename(found.engine_id, name)
 
     def _clear(self, container: Container, others: list[EngineContainer]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,11 +24,13 @@ from fleet.repositories.recovery import RecoveryRepository
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from storage.volumes import Volumes
+from tests.support.deadline import eventually
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, VOLUME, Site, site
 from tests.worker.operations.rebinding import NEW_PORT, holder
 from worker.agent.heartbeat import Heartbeat
 from worker.known_store import KnownStore, known_store_of
 from worker.operations.container_folder import write_install
+from worker.operations.locks import container_lock
 from worker.operations.names import install_name, next_name, server_name
 from worker.operations.plans import install_plan, server_plan
 from worker.recovery.evidence import INSTALL_LOST, container_from
@@ -92,6 +96,45 @@ def test_a_running_container_comes_back_as_it_was(emptied: Emptied, keep_copies:
     assert emptied.record("a") == before
     assert PortRepository(emptied.site.redis).get("0.0.0.0", 25565, "tcp").internal_id == "a"
     assert VolumeRepository(emptied.site.redis).users(VOLUME) == ["a"]
+    assert emptied.store.is_known()
+
+
+def test_a_container_comes_back_as_it_is_when_the_work_on_it_has_ended(emptied: Emptied) -> None:
+    """Its reinstall, which the lost record knew, is removing the old one."""
+    emptied.site.ready("a")
+    emptied.site.ask("a", Action.REINSTALL)
+    emptied.lose(keep_copies=True)
+    begun = threading.Event()
+
+    def go_on() -> None:
+        with container_lock(emptied.settings, "a", "the job"):
+            begun.set()
+            eventually(lambda: recovering.is_alive(), within_seconds=10, what="the recovery")
+            time.sleep(0.2)
+            emptied.site.runtime.remove(server_name("a"))
+
+    worker, recovering = threading.Thread(target=go_on), threading.Thread(target=emptied.recover)
+    worker.start()
+    begun.wait(10)
+    recovering.start()
+    for thread in (worker, recovering):
+        thread.join(30)
+    assert emptied.record("a").state is State.FAILED
+    assert emptied.record("a").error == INSTALL_LOST
+
+
+def test_a_container_that_is_worked_on_for_long_is_told_and_waited_for(
+    emptied: Emptied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.recovery.recover._PATIENCE_SECONDS", 0.1)
+    emptied.site.ready("a")
+    emptied.lose()
+    with container_lock(emptied.settings, "a", "the job"):
+        told = emptied.recover()
+        assert told[0] == "container a is still worked on; run this again when that has ended"
+        assert not emptied.store.is_known()
+        assert not emptied.site.host.containers.exists("a")
+    assert emptied.recover() == []
     assert emptied.store.is_known()
 
 
