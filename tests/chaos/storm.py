@@ -129,7 +129,8 @@ class Storm:
         while True:
             broken = self._broken()
             seconds = time.monotonic() - began
-            self.timeline.note("HEAL", f"{len(broken)} violations after {seconds:.1f} s {''.join(broken[:1])}")
+            if broken[:1] != [last]:
+                self.timeline.note("HEAL", f"{len(broken)} violations after {seconds:.1f} s {''.join(broken[:1])}")
             if not broken or seconds > HEALED_SECONDS * PATIENCE:
                 self.report.healed_seconds.append(seconds)
                 self.report.last_healed.append(last)

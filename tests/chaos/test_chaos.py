@@ -28,7 +28,8 @@ def test_nothing_is_lost_whatever_dies(engine: docker.DockerClient, busybox_imag
         try:
             report = storm.run(ROUNDS, MINUTES)
             print(report.text)
-            assert not report.broken, report.text + place.stack.log_tails()
+            told = f"{report.text}{place.stack.log_tails()}\n{storm.timeline.about(report.broken)}\n{report.text}"
+            assert not report.broken, told
             assert set(report.faults) == set(FAULTS) and min(report.faults.values()) >= ROUNDS
             assert report.faults.total() >= 40 and report.servers >= MANY
             place.stack.delete_everything()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterable
 
 
 class Timeline:
@@ -35,6 +37,13 @@ class Timeline:
         """All that `wrong` was told."""
         with self._lock:
             return list(self._wrong)
+
+    def about(self, sentences: Iterable[str]) -> str:
+        """What happened to the containers that these sentences name, and all faults."""
+        names = set(re.findall(r"\bc\d+-\d+\b", " ".join(sentences)))
+        with self._lock:
+            chosen = [line for line in self._lines if names & set(re.findall(r"c\d+-\d+", line)) or "  FAULT " in line]
+        return "\n".join(chosen)
 
     @property
     def text(self) -> str:
