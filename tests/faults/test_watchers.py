@@ -24,7 +24,7 @@ from tests.support.ports import free_port
 from tests.support.servers import Servers
 from tests.support.stack import CHECKOUT, Stack
 from tests.support.watcher import all_got, give_up, twenty_watchers, wait_for_more
-from tests.support.way import Way
+from tests.support.way import Way, hold_all
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -80,14 +80,7 @@ def test_every_watcher_gets_every_line_once_though_one_api_process_is_cut_off(
         def connect(container: str, *, since: int) -> EventSocket:
             return next(turns).socket(container, since=since)
 
-        def cut_off() -> None:
-            for way in ways:
-                way.hold()
-            time.sleep(10)  # how long the outage lasts, not a wait for anything
-            for way in ways:
-                way.release()
-
-        _get_every_line_once(stack, servers, engine, connect, cut_off)
+        _get_every_line_once(stack, servers, engine, connect, lambda: hold_all(ways, 10))
 
 
 def _get_every_line_once(

@@ -19,7 +19,7 @@ class ManyPrinters(threading.Thread):
     """Has containers print a line now and then, each at its own times, as one agent passes them on."""
 
     def __init__(self, api: Api, names: list[str]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.counts = dict.fromkeys(names, 0)
         self._api = api
         self.ended = threading.Event()

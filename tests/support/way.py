@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -84,3 +85,12 @@ class Way:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
+
+
+def hold_all(ways: Iterable[Way], seconds: float) -> None:
+    """Have nothing pass over any of these for so long."""
+    for way in ways:
+        way.hold()
+    time.sleep(seconds)  # how long the outage lasts, not a wait for anything
+    for way in ways:
+        way.release()
