@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class SecondCopy:
-    """Files in `containers/.records` under the data folder, written by the agent."""
+    """Files in `containers/.records` under the data folder: the agent's, and a worker's before it removes a container."""
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.data / "containers" / ".records"
@@ -29,8 +29,7 @@ class SecondCopy:
     def keep(self, records: Iterable[Container]) -> None:
         """Have a file for each of these records, but those that are being deleted, and for no other."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = [record for record in records if not record.deleting]
-        texts = {record.internal_id: json.dumps(container_fields(record), indent=1) for record in kept}
+        texts = {record.internal_id: _text(record) for record in records if not record.deleting}
         there = {path.stem for path in self._folder.glob("*.json")}
         for name, text in texts.items():
             if name not in there or self._written.get(name) != text:
@@ -38,6 +37,11 @@ class SecondCopy:
         for name in there - texts.keys():
             self.forget(name)
         self._written = texts
+
+    def note(self, record: Container) -> None:
+        """Have a file for this record now: what it says is about to become true in the engine."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write(record.internal_id, _text(record), ".noted")
 
     def forget(self, name: str) -> None:
         """Have no file for a container that is deleted; fine when there is none."""
@@ -51,8 +55,9 @@ class SecondCopy:
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a container's description on this host is damaged", path=str(path), reason=str(error))
 
-    def _write(self, name: str, text: str) -> None:
-        fresh = self._path(name).with_suffix(".new")
+    def _write(self, name: str, text: str, draft: str = ".new") -> None:
+        """Agent and worker have drafts of their own, and a container has one worker at a time."""
+        fresh = self._path(name).with_suffix(draft)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
@@ -60,3 +65,7 @@ class SecondCopy:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
+
+
+def _text(record: Container) -> str:
+    return json.dumps(container_fields(record), indent=1)

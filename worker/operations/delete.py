@@ -14,6 +14,7 @@ def delete(work: Work) -> None:
     """Remove engine containers, private image, scripts, console and stats, then the record; the volume stays."""
     host = work.host
     work.update(step="delete")
+    SecondCopy(host.settings).forget(work.name)  # first: a host whose record is lost brings back what the engine has
     for named in (server_name, install_name, next_name, probe_name):
         host.remove_from_engine(named(work.name))
     if work.container.container_id:
@@ -21,7 +22,6 @@ def delete(work: Work) -> None:
     if work.spec.install_script or work.container.own_image:
         host.runtime.remove_image(private_image(work.name))
     remove_folder(host.data_folder(work.name))
-    SecondCopy(host.settings).forget(work.name)
     host.console.forget(work.name, work.container.container_id)
     host.stats.forget(work.name)
     host.containers.remove(work.name, work.job)

@@ -23,6 +23,7 @@ from worker.operations.plans import server_plan
 from worker.operations.work import Work
 from worker.pulled_images import PulledImages
 from worker.runtime.base import ContainerPlan
+from worker.second_copy import SecondCopy
 
 _MB = 1024 * 1024
 _LARGE_LAYER_BYTES = 64 * _MB
@@ -180,7 +181,8 @@ def pull_image(work: Work, spec: Spec) -> None:
 
 
 def _clear(work: Work) -> None:
-    """Remove what the last install made; the volume's files stay."""
+    """Remove what the last install made; the volume's files stay. A host whose record gets lost then knows why."""
+    SecondCopy(work.host.settings).note(work.container)
     work.host.remove_from_engine(server_name(work.name))
     work.host.remove_from_engine(install_name(work.name))
     work.host.runtime.remove_image(private_image(work.name))

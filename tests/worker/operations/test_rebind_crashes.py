@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -35,9 +35,9 @@ ATTEMPTS = 6
 class Reaper:
     """Ends the worker at the engine call of this number, once; counts all calls."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: bool, of: Sequence[str] = CALLS) -> None:
         self.number, self.calls, self.armed, self._after = 0, 0, False, after
-        for name in CALLS:
+        for name in of:
             monkeypatch.setattr(MemoryRuntime, name, self._deadly(getattr(MemoryRuntime, name)))
 
     def arm(self, number: int) -> None:
