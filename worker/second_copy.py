@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class SecondCopy:
-    """Files in `containers/.records` under the data folder: the agent's, and a worker's before it removes a container."""
+    """Files in `containers/.records` under the data folder: the agent's, and a worker's before it removes things."""
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.data / "containers" / ".records"
