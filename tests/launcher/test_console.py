@@ -9,7 +9,7 @@ import signal
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,32 +84,34 @@ class Person:
                 os.write(self._input, b"\x1b[1;1R")  # what a terminal answers: row and column
 
 
+Arrive = Callable[..., Person]
+
+
 @pytest.fixture
-def people() -> Iterator[list[Person]]:
-    """Those who leave at the end of the test."""
+def arrive(stack: Stack) -> Iterator[Arrive]:
+    """Have a person watch a container; all leave at the end of the test."""
     present: list[Person] = []
-    yield present
+
+    def watch(*arguments: str, terminal: bool) -> Person:
+        present.append(Person(stack, *arguments, terminal=terminal))
+        return present[-1]
+
+    yield watch
     for person in present:
         person.leave()
 
 
-def test_lines_of_a_pipe_become_commands_and_output_goes_to_it(
-    stack: Stack, servers: Servers, people: list[Person]
-) -> None:
-    container = servers.run(ECHO)
-    person = Person(stack, container, terminal=False)
-    people.append(person)
+def test_lines_of_a_pipe_become_commands_and_output_goes_to_it(stack: Stack, servers: Servers, arrive: Arrive) -> None:
+    person = arrive(servers.run(ECHO), terminal=False)
     person.sees("Ready\n")
     person.type("hello\n")
     person.sees("got hello\n")
 
 
 def test_a_command_that_waits_in_the_pipe_is_sent_once_there_is_a_connection(
-    stack: Stack, servers: Servers, people: list[Person]
+    stack: Stack, servers: Servers, arrive: Arrive
 ) -> None:
-    container = servers.run(ECHO)
-    person = Person(stack, container, terminal=False)
-    people.append(person)
+    person = arrive(servers.run(ECHO), terminal=False)
     person.type("hello\n")
     person.sees("got hello\n")
     assert "not sent" not in person.seen
@@ -123,12 +125,9 @@ def test_it_ends_when_nobody_reads_its_output_any_more(stack: Stack, servers: Se
     assert "Connection lost" not in done.stderr
 
 
-def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
-    stack: Stack, servers: Servers, people: list[Person]
-) -> None:
+def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(stack: Stack, servers: Servers, arrive: Arrive) -> None:
     container = servers.run(ECHO)
-    person = Person(stack, container, terminal=True)
-    people.append(person)
+    person = arrive(container, terminal=True)
     person.sees("Ready")
     person.sees("F7 restart")
     person.type("hello\r")
@@ -147,22 +146,16 @@ def test_in_a_terminal_lines_and_keys_work_also_after_an_outage(
     assert person.seen.count("Connection lost") == 1
 
 
-def test_lines_that_are_pasted_are_commands_of_their_own(stack: Stack, servers: Servers, people: list[Person]) -> None:
-    container = servers.run(ECHO)
-    person = Person(stack, container, terminal=True)
-    people.append(person)
+def test_lines_that_are_pasted_are_commands_of_their_own(stack: Stack, servers: Servers, arrive: Arrive) -> None:
+    person = arrive(servers.run(ECHO), terminal=True)
     person.sees("Ready")
     person.type("\x1b[200~one\rtwo\x1b[201~\r")
     person.sees("got one")
     person.sees("got two")
 
 
-def test_a_person_can_leave_although_the_api_answers_nothing(
-    stack: Stack, servers: Servers, people: list[Person]
-) -> None:
-    container = servers.run(ECHO)
-    person = Person(stack, container, terminal=True)
-    people.append(person)
+def test_a_person_can_leave_although_the_api_answers_nothing(stack: Stack, servers: Servers, arrive: Arrive) -> None:
+    person = arrive(servers.run(ECHO), terminal=True)
     person.sees("Ready")
     workers = _children(stack.pid("api"))
     for pid in workers:
@@ -179,18 +172,16 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_token_that_is_not_good_is_told(stack: Stack, servers: Servers, people: list[Person], tmp_path: Path) -> None:
+def test_a_token_that_is_not_good_is_told(stack: Stack, servers: Servers, arrive: Arrive, tmp_path: Path) -> None:
     for terminal in (True, False):
-        person = Person(stack, "some", "--token", "lightd_not-the-right-one", terminal=terminal)
-        people.append(person)
+        person = arrive("some", "--token", "lightd_not-the-right-one", terminal=terminal)
         assert person.process.wait(60) == 1
         person.sees("Error: The API does not know this token.")
 
 
-def test_an_address_that_is_none_is_told(people: list[Person], stack: Stack) -> None:
+def test_an_address_that_is_none_is_told(arrive: Arrive, stack: Stack) -> None:
     for address in ("ftp://localhost", "localhost:8070"):
-        person = Person(stack, "some", "--url", address, "--token", "lightd_any", terminal=False)
-        people.append(person)
+        person = arrive("some", "--url", address, "--token", "lightd_any", terminal=False)
         assert person.process.wait(60) == 1
         person.sees(f"Error: {address} is no address of an API")
 
