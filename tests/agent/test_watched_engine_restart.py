@@ -107,8 +107,8 @@ def _require_numbers(printed: str, runs: int, holes: int) -> None:
     """Every run counted up, with no more holes than these, and those small.
 
     An engine whose containers run on drops now and then, when it ends, the few lines that it has taken from a
-    container and not logged yet (alone, without Lightd: in 1 of 75 restarts); so watchers cannot have them either. What the shell says of the sleep that a signal
-    ended is no number, nor is what a hole has left of a line.
+    container and not logged yet (alone, without Lightd: in 1 of 75 restarts); so watchers cannot have them either.
+    What the shell says of the sleep that a signal ended is no number, nor is what a hole has left of a line.
     """
     numbers = [int(line) for line in printed.splitlines()[:-1] if re.fullmatch(r"\d{8}", line)]
     counted = [list(group) for _, group in itertools.groupby(numbers, lambda number: number // NUMBERS_A_RUN)]
