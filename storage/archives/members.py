@@ -57,7 +57,7 @@ def clean_name(name: bytes) -> bytes:
     if looks_absolute(name) or b"\0" in name:
         raise refused(f"it holds an absolute or malformed path: {_shown(name)}")
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts or any(part.replace(b"\\", b"/").split(b"/").count(b"..") for part in parts):
+    if climbs(name):
         raise refused(f"it holds a path that leaves the destination: {_shown(name)}")
     if len(parts) > _MOST_PARTS or any(len(part) > _LONGEST_NAME_BYTES for part in parts):
         raise refused(f"it holds a path that is too deep or too long: {_shown(name)}")
@@ -70,6 +70,11 @@ def clean_name(name: bytes) -> bytes:
 def looks_absolute(name: bytes) -> bool:
     """Whether a name begins as absolute ones do on some system."""
     return name.startswith((b"/", b"\\")) or _DRIVE.match(name) is not None
+
+
+def climbs(name: bytes) -> bool:
+    """Whether a name has `..` in it on some system."""
+    return b".." in name.replace(b"\\", b"/").split(b"/")
 
 
 def leads_out(path: bytes, target: bytes) -> bool:

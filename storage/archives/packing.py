@@ -13,7 +13,7 @@ from typing import Protocol
 from fleet.errors import Conflict, LightdError, PathTraversal
 from storage.archives.allowance import most_logical_bytes
 from storage.archives.formats import ArchiveFormat
-from storage.archives.members import leads_out, looks_absolute
+from storage.archives.members import climbs, leads_out, looks_absolute
 from storage.archives.streams import ByteSink, compressed
 from storage.archives.tar_writer import TarWriter
 from storage.archives.zip_writer import ZipWriter
@@ -55,8 +55,8 @@ def compress(
 
     Members are named from the volume's root, each there once. The archive appears when it is complete; `seal` is given
     its descriptor right before, and may raise to keep it from appearing. FIFOs, sockets, symlinks that lead out of the
-    volume or in circles, and what vanishes meanwhile are left out. Raises AlreadyExists, NotFound, QuotaExceeded,
-    PathTraversal.
+    volume or in circles, names that look like `\\..\\`, and what vanishes meanwhile are left out. Raises
+    AlreadyExists, NotFound, QuotaExceeded, PathTraversal.
     """
     check_free(root, destination)
     _check_paths(root, paths)
@@ -145,7 +145,8 @@ def _pack(
                 report(done, total)
 
         for found in _chosen(root, paths):
-            _add(root, writer, found, tell)
+            if not climbs(found.path):
+                _add(root, writer, found, tell)
             tell(0)
         writer.finish()
 

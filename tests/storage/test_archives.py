@@ -160,6 +160,20 @@ def test_odd_names_survive_an_archive(root: Root, folder: Path, archive_format: 
 
 
 @pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_name_with_which_no_archive_could_be_opened_is_left_out(
+    root: Root, folder: Path, archive_format: ArchiveFormat
+) -> None:
+    """A program in the container can give it to a file, and must not make backups useless by that."""
+    (folder / "a\\..\\b").mkdir()
+    (folder / "a\\..\\b/file").write_bytes(b"x")
+    (folder / "..\\x").write_bytes(b"x")
+    (folder / "..x\\y").write_bytes(b"x")
+    compress(root, archive_format, b"a", [])
+    decompress(root, b"a", b"out")
+    assert os.listdir(folder / "out") == ["..x\\y"]
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
 def test_a_sparse_file_stays_sparse(root: Root, folder: Path, archive_format: ArchiveFormat) -> None:
     with (folder / "sparse").open("wb") as file:
         file.seek(40 * MEBIBYTE)
