@@ -7,9 +7,12 @@ has patched the standard library.
 from __future__ import annotations
 
 import json
+import resource
 import secrets
 import signal
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
@@ -32,10 +35,50 @@ _OWN_MISTAKE = (500, "Internal Server Error", "Something went wrong inside Light
 
 
 class Worker(GeventWorker):
-    """gevent's worker, but requests that never reach the application are refused in the shape of all errors.
+    """gevent's worker, but requests that never reach the application are refused in the shape of all errors, and
+    connections on which nobody asks for anything make room for others.
 
     Its log names no request: the URL of one may hold a token.
     """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._open: set[gevent.Greenlet] = set()
+        """Those that serve a connection which nobody has ended yet."""
+        self._waiting: dict[gevent.Greenlet, Any] = {}
+        """Those that have no complete head of a request, and their clients; the one that waits longest comes first."""
+
+    def handle(self, listener: Any, client: Any, address: Any) -> None:
+        """Serve a connection to its end."""
+        connection = gevent.getcurrent()
+        connection.client = client
+        self._open.add(connection)
+        try:
+            super().handle(listener, client, address)
+        finally:
+            self._open.discard(connection)
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Entered for the whole head of each request: it must come in time, and sooner when others need the place."""
+        connection = gevent.getcurrent()
+        self._waiting[connection] = connection.client
+        self._make_room()
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self._waiting.pop(connection, None)
+
+    def _make_room(self) -> None:
+        """With nine tenths of them in use, end the connection that waits longest, but not the one that just begins."""
+        if len(self._open) > self.worker_connections * 9 // 10 and len(self._waiting) > 1:
+            longest = next(iter(self._waiting))
+            self._open.discard(longest)
+            # It finds the client gone, but a request that has come in this very moment is answered. gevent's own
+            # `shutdown` would raise an error in it instead.
+            with suppress(OSError):
+                self._waiting.pop(longest)._sock.shutdown(socket.SHUT_RD)
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:
         """Tell the client why its request goes no further; the connection is closed then."""
@@ -66,8 +109,13 @@ bind = [_settings.bind]
 workers = _settings.api_workers
 worker_class = Worker
 # Every open WebSocket takes one of these, and at the limit even a plain GET would hang: the sockets have a limit
-# of their own that refuses.
+# of their own that refuses, and connections without a request make room.
 worker_connections = _settings.socket_limit + 2000
+# Each is an open file; a quarter is left for those that requests need besides.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_open_files = max(_soft, min(_hard, worker_connections * 4 // 3))
+resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files, _hard))
+worker_connections = min(worker_connections, _open_files * 3 // 4)
 backlog = 2048
 keepalive = 75
 timeout = 30
