@@ -116,8 +116,8 @@ class Following:
     def _begin(self) -> list[tuple[Hub, Watch, Subscription]]:
         """Read where the client begins and tell it the state there, all in one go: asked again, nothing is repeated.
 
-        Whatever is printed after that state was told reaches the client, since its console begins there too. What it
-        must know first comes first; the feed is the first of all.
+        Whatever is printed after that state was told reaches the client, since its console begins there too, unless
+        the stream store is away. What it must know first comes first; the feed is the first of all.
         """
         live, console = self._live, self._console
         container, entry_id = live.services.containers.snapshot(self._container_id)
@@ -127,11 +127,20 @@ class Following:
         if self._stats is not None:
             begun.append((live.stats, self._stats, self._stats_subscription()))
         if console is not None:
-            place = (since, 0) if since is not None else console.place if console.wait_live(0) else None
+            place = (since, 0) if since is not None else self._newest(console)
             begun.append((live.consoles, console, self._subscription(place, None, self._wish.duplicates)))
         if not self._wish.from_beginning:
             self._tell(state_message(container) if container else not_found_message(self._container_id))
         return begun
+
+    def _newest(self, console: Watch) -> Place | None:
+        """Where the console ends now; None when nobody can tell."""
+        if console.wait_live(0):
+            return console.place
+        try:
+            return self._live.services.console.reach(self._container_id)[1], 0
+        except RedisError:
+            return None
 
     def _since(self) -> int | None:
         """After which seq output was asked for; None for one of a console that is no more: all there will be is new."""

@@ -15,14 +15,17 @@ from flask import Flask
 
 from app import create_app
 from app.auth import public
+from app.sockets import following
 from fleet.logs import configure_logging
 from fleet.models import Job
 from fleet.settings import read_settings
 from fleet.store import connect
+from tests.sockets.conftest import CONSOLE_SECONDS
 
 
 def compose() -> Flask:
     """What gunicorn serves."""
+    following._CONSOLE_SECONDS = float(os.environ.get(CONSOLE_SECONDS, following._CONSOLE_SECONDS))
     settings = read_settings()
     configure_logging(settings.log_level)
     composed = create_app(settings, connect(settings), _dispatch)

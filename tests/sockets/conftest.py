@@ -37,6 +37,9 @@ from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 NODE = "node-1"
+CONSOLE_SECONDS = "LIGHTD_TEST_CONSOLE_SECONDS"
+"""How long a state waits for its console, where a test wants another time."""
+
 VOLUME = "d6764075-c5f1-4045-9fb3-85315b85cb0f"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from fleet import messages
 from fleet.console import Append
 from fleet.lifecycle import Action, State
 from fleet.repositories.jobs import new_job
-from tests.sockets.conftest import NODE, Api
+from tests.sockets.conftest import CONSOLE_SECONDS, NODE, Api, running_api
 from tests.support.event_socket import EventSocket
 
 
@@ -72,6 +74,19 @@ def test_without_since_only_new_output_comes(api: Api, name: str) -> None:
         seq = api.print(name, "new", "newer")
         socket.wait_for_console("new")
         assert outputs(socket) == [(seq, "new\nnewer\n")]
+
+
+def test_whatever_is_printed_after_the_state_came_is_told_also_when_its_console_was_not_ready_yet(folder: Path) -> None:
+    with contextmanager(running_api)(folder, **{CONSOLE_SECONDS: "0"}) as api:
+        for number in range(30):
+            name = f"c{number}"
+            api.create(name)
+            api.print(name, "old")
+            with api.socket(name) as socket:
+                socket.wait_for_state("running")
+                api.print(name, "new")
+                socket.wait_for_console("new")
+                assert socket.console_text() == "new\n"
 
 
 def test_since_replays_what_was_missed_and_goes_on_live(api: Api, name: str) -> None:
