@@ -19,7 +19,6 @@ _log = structlog.get_logger()
 _ROUND_SECONDS = 2.0
 _PRINCIPALS_AT_ONCE = 500
 _ENDED = "the token has ended"
-_ENDED = "the token has ended"
 
 
 class Sweeper:
@@ -63,8 +62,6 @@ class Sweeper:
         now = time.monotonic()
         for client in self._registry:
             client.keep_alive(now)
-            if client.principal is not None and client.principal.has_expired:
-                client.close(UNAUTHENTICATED, _ENDED)
             if client.principal is not None and client.principal.has_expired:
                 client.close(UNAUTHENTICATED, _ENDED)
         if self._silent_seconds() > self._longest_silence_seconds:

@@ -57,9 +57,8 @@ class Sweeper:
 
     def _attend(self, job: Job) -> None:
         if job.cancel and job.queue != _AGENT_QUEUE:
-            job = replace(
-                job, queue=_QUICK_QUEUE
-            )  # it only has to be undone; in its own others may be at work for hours
+            # It only has to be undone; in its own queue others may be at work for hours.
+            job = replace(job, queue=_QUICK_QUEUE)
         if job.queue == _AGENT_QUEUE:
             self._obey({"kill": job.internal_id, "job": job.job_id})
         elif self._is_coming(job):
