@@ -11,13 +11,13 @@ from app.containers.power import enqueue
 from app.services import Services
 from fleet.images import require_image_allowed
 from fleet.lifecycle import InstallState, State
-from fleet.models import Container, Job, Node, Spec
+from fleet.models import Container, Node, Spec
 from fleet.repositories.jobs import new_job
 from fleet.settings import Settings
 
 
-def create_container(services: Services, wanted: dict[str, Any]) -> Job:
-    """Record a container where its volume is, take its ports, begin its install; answers the install's job.
+def create_container(services: Services, wanted: dict[str, Any]) -> str:
+    """Record a container where its volume is, take its ports, begin its install; answers the id of the install's job.
 
     Raises Invalid, Forbidden, NotFound (volume), AlreadyExists, PortNotInPool, PortTaken, Conflict or Unavailable.
     """
@@ -43,10 +43,9 @@ def create_container(services: Services, wanted: dict[str, Any]) -> Job:
         updated_at=now,
     )
     begun = services.containers.create(container, wanted["ports"], job)
-    if isinstance(begun, str):
-        return services.jobs.get(begun)
-    enqueue(services, job)
-    return job
+    if begun == job.job_id:
+        enqueue(services, job)
+    return begun
 
 
 def _spec(wanted: dict[str, Any], node: Node, settings: Settings) -> Spec:

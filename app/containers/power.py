@@ -49,10 +49,9 @@ def request_action(services: Services, container_id: str, action: Action, **chan
     services.nodes.online(container.node)
     job = new_job(action.value, container.node, DEEDS[action].queue, internal_id=container.internal_id)
     begun = services.containers.begin(container, action, job, **changes)
-    if isinstance(begun, str):
-        return begun
-    enqueue(services, job)
-    return job.job_id
+    if begun == job.job_id:
+        enqueue(services, job)
+    return begun
 
 
 def enqueue(services: Services, job: Job) -> None:

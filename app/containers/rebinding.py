@@ -27,9 +27,8 @@ def rebind_network(services: Services, container_id: str, wishes: Sequence[PortW
     queue = DEEDS[Action.REBIND].queue
     job = new_job(Action.REBIND.value, container.node, queue, internal_id=container_id, arguments=arguments)
     begun = services.containers.begin(container, Action.REBIND, job, wishes=wishes)
-    if isinstance(begun, str):
-        if services.jobs.get(begun).arguments != arguments:
-            raise Conflict(f"Another rebinding is under way; wait for job {begun}.", code="busy")
-        return begun
-    enqueue(services, job)
-    return job.job_id
+    if begun == job.job_id:
+        enqueue(services, job)
+    elif services.jobs.get(begun).arguments != arguments:
+        raise Conflict(f"Another rebinding is under way; wait for job {begun}.", code="busy")
+    return begun

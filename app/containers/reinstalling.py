@@ -31,12 +31,11 @@ def reinstall_container(services: Services, container_id: str, wanted: dict[str,
     begun = services.containers.begin(
         container, Action.REINSTALL, job, next_spec=spec, install_state=InstallState.INSTALLING
     )
-    if isinstance(begun, str):
-        if services.jobs.get(begun).arguments != arguments:
-            raise Conflict("Another reinstall is under way; wait for it or kill it.", code="reinstall_under_way")
-        return begun
-    enqueue(services, job)
-    return job.job_id
+    if begun == job.job_id:
+        enqueue(services, job)
+    elif services.jobs.get(begun).arguments != arguments:
+        raise Conflict("Another reinstall is under way; wait for it or kill it.", code="reinstall_under_way")
+    return begun
 
 
 def _digest(spec: Spec) -> str:

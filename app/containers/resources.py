@@ -81,10 +81,9 @@ def post_resources(wanted: dict[str, Any], internal_id: str) -> dict[str, Any]:
     offered = services()
     node = offered.nodes.online(offered.containers.get(internal_id).node)
     job = new_job("resources", node.id, "quick", internal_id=internal_id, arguments=new_limits(wanted, node))
-    begun = offered.containers.open_limits_job(job)
-    if begun is job:
+    job_id = offered.containers.open_limits_job(job)
+    if job_id == job.job_id:
         enqueue(offered, job)
-    job_id = begun if isinstance(begun, str) else begun.job_id
     try:
         ended = offered.jobs.wait(job_id, _PATIENCE_SECONDS)
     except NodeTimeout as error:

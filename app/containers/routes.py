@@ -54,12 +54,12 @@ blueprint = Blueprint("containers", __name__, description="What clients run, fro
 @needs(Scope.ADMIN, reach=Reach.FLEET)
 def post_container(wanted: dict[str, Any]) -> dict[str, Any]:
     """Create a container where its volume is. It is installed at once, and started when asked."""
-    job = create_container(services(), wanted)
+    job_id = create_container(services(), wanted)
     return {
         "message": "Container creation started",
-        "internal_id": job.internal_id,
+        "internal_id": wanted["internal_id"],
         "state": State.INSTALLING,
-        "job_id": job.job_id,
+        "job_id": job_id,
     }
 
 

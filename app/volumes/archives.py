@@ -136,10 +136,9 @@ def _answer(volume_id: str, kind: str, arguments: dict[str, Any]) -> Response:
     volume = offered.volumes.find(volume_id)
     offered.nodes.online(volume.node)
     job = new_job(kind, volume.node, "long", volume_id=volume.volume_id, arguments=arguments)
-    begun = offered.jobs.open_on_volume(job)
-    if begun is job:
+    job_id = offered.jobs.open_on_volume(job)
+    if job_id == job.job_id:
         enqueue(offered, job)
-    job_id = begun if isinstance(begun, str) else begun.job_id
     try:
         ended = offered.jobs.wait(job_id, _PATIENCE_SECONDS)
     except NodeTimeout:

@@ -71,10 +71,10 @@ class ContainerRepository:
         names = self._redis.zrange(key("containers"), 0, -1)
         return [container for container in self.many(names) if container.node == node]
 
-    def create(self, container: Container, wishes: Sequence[PortWish], job: Job) -> Job | str:
+    def create(self, container: Container, wishes: Sequence[PortWish], job: Job) -> str:
         """Record a new container, take its ports and open its install job, all or nothing.
 
-        Answers `job`, or the id of the one that an earlier try of this very call has opened.
+        Answers the id of the job, or of the one that an earlier try of this very call has opened.
         Raises AlreadyExists, NotFound (volume), PortNotInPool, PortTaken or Conflict (no port free).
         """
         request = {
@@ -86,7 +86,7 @@ class ContainerRepository:
         answer = self._scripts.run("create_container", request)
         if answer[0] == "refused":
             raise creation_error(container.internal_id, answer[1], answer[2:])
-        return answer[1] if answer[0] == "same" else job
+        return answer[1] if answer[0] == "same" else job.job_id
 
     def begin(
         self,
@@ -97,18 +97,18 @@ class ContainerRepository:
         *,
         wishes: Sequence[PortWish] | None = None,
         **changes: Any,
-    ) -> Job | str:
+    ) -> str:
         """Move a container as `action` asks and open its job; the record, event and orders change together.
 
         A reinstall takes the ports again that a failed install gave back, and brings a `next_spec`; a rebinding takes
-        those of `wishes` beside the ones that it has. Answers `job`, or the id of the job of this kind that is under
-        way already.
+        those of `wishes` beside the ones that it has. Answers the id of the job, or of the one of this kind that is
+        under way already.
         A stop or kill of one that waits for its policy's next start cancels that, and its job is done at once.
         Raises ActionNotAllowed, Conflict while another job has the container, PortTaken, PortNotInPool.
         """
         for state in [container.state, *State]:
             if state is State.READY and action in (Action.STOP, Action.KILL) and self._cancel_restart(container, job):
-                return job
+                return job.job_id
             if state not in MOVES[action]:
                 continue
             request = _begin_request(container, action, state, job, changes)
@@ -118,7 +118,7 @@ class ContainerRepository:
             if answer[0] == "same":
                 return answer[1]
             if answer[0] == "ok":
-                return job
+                return job.job_id
             if answer[1] != "state":
                 _raise_refusal(answer)
         raise not_allowed(action, self.get(container.internal_id).state)
@@ -174,10 +174,10 @@ class ContainerRepository:
             if answer[1] != "revision":
                 _raise_refusal(answer)
 
-    def open_limits_job(self, job: Job) -> Job | str:
+    def open_limits_job(self, job: Job) -> str:
         """Record a job that changes limits; it takes the place of an earlier one that is not done.
 
-        Answers `job`, or the id of the job with the same limits that is under way already.
+        Answers the id of the job, or of the one with the same limits that is under way already.
         Raises NotFound, ActionNotAllowed while the container installs, Conflict while it is deleted.
         """
         answer = self._scripts.run("open_limits_job", {"job": job_fields(job)})
@@ -185,7 +185,7 @@ class ContainerRepository:
             if answer[1] == "installing":
                 raise installing()
             _raise_refusal(answer)
-        return answer[1] if answer[0] == "same" else job
+        return answer[1] if answer[0] == "same" else job.job_id
 
     def write(
         self,

@@ -120,15 +120,15 @@ class JobRepository:
             raise JobRefused(answer[1])
         return answer
 
-    def open_on_volume(self, job: Job) -> Job | str:
+    def open_on_volume(self, job: Job) -> str:
         """Record a new job on a volume, which has one at a time.
 
-        Answers `job`, or the id of the one that an earlier try of this very call has opened.
+        Answers the id of the job, or of the one that an earlier try of this very call has opened.
         Raises NotFound when the volume is not there or not ready, Conflict while another job is on it.
         """
         answer = self._scripts.run("open_volume_job", {"job": job_fields(job)})
         if answer[0] != "refused":
-            return answer[1] if answer[0] == "same" else job
+            return answer[1] if answer[0] == "same" else job.job_id
         if answer[1] == "missing":
             raise NotFound("Volume not found", code="volume_not_found")
         raise Conflict(

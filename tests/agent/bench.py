@@ -168,7 +168,7 @@ class Bench:
         """What the API does for a power action."""
         job = new_job(action, self.node, queue, internal_id=self.id_of(name))
         begun = self.containers.begin(self.record(name), action, job, **changes)
-        assert begun is job
+        assert begun == job.job_id
         return job
 
     def do(self, name: str, action: Action) -> Job:

@@ -36,7 +36,7 @@ def running_with_a_wish(host: Bench, short: str, command: str = SERVER, **spec: 
     PortRepository(host.stores.record).add([Port("127.0.0.1", number, "tcp", "", "", False)])
     job = new_job(Action.REBIND, host.node, "elsewhere", internal_id=host.id_of(short))
     wish = PortWish("tcp", ip="127.0.0.1", port=number)
-    assert host.containers.begin(host.record(short), Action.REBIND, job, wishes=[wish]) is job
+    assert host.containers.begin(host.record(short), Action.REBIND, job, wishes=[wish]) == job.job_id
     return job, number
 
 

@@ -263,18 +263,18 @@ def test_what_a_store_that_hung_did_late_is_done_once_and_told_by_its_job(
     store: Client,
     monkeypatch: pytest.MonkeyPatch,
     comes: str,
-    done: Callable[..., Job | str],
+    done: Callable[..., str],
 ) -> None:
     path, body = ("/containers", SERVER) if done is ContainerRepository.create else ("/containers/ready/start", None)
     api.post("/containers", {**SERVER, "internal_id": "ready"})
     worker.install("ready")
-    late: list[Callable[[], Job | str]] = []
+    late: list[Callable[[], str]] = []
 
-    def hang(*arguments: Any, **more: Any) -> Job | str:
+    def hang(*arguments: Any, **more: Any) -> str:
         late.append(partial(done, *arguments, **more))
         raise redis.TimeoutError("Timeout reading from socket")
 
-    def overtake(*arguments: Any, **more: Any) -> Job | str:
+    def overtake(*arguments: Any, **more: Any) -> str:
         late[0]()
         return done(*arguments, **more)
 

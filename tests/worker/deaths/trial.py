@@ -80,7 +80,7 @@ class Trial:
         """Ask for the second port."""
         job = new_job(Action.REBIND, self._bench.node, "quick", internal_id=self.name)
         wishes = [self._wish(self.second)]
-        assert self._bench.containers.begin(self.record, Action.REBIND, job, wishes=wishes) is job
+        assert self._bench.containers.begin(self.record, Action.REBIND, job, wishes=wishes) == job.job_id
         return job
 
     def limit(self) -> Job:

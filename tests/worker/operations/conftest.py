@@ -121,7 +121,7 @@ class Site:
         if action is Action.DELETE:
             changes["deleting"] = True
         begun = self.host.containers.begin(self.container(name), action, job, **changes)
-        assert begun is job
+        assert begun == job.job_id
         return job
 
     def rebind(self, name: str, *wishes: PortWish) -> Job:
