@@ -32,15 +32,15 @@ def staged(root: Root) -> Iterator[int]:
     with opened_folder(root.fd, ROOT) as root_fd, described(_STAGE):
         name, fd = _new_stage(root_fd)
         try:
-            try:
-                yield fd
-            finally:
-                empty_folder(fd)
-                os.close(fd)
+            yield fd
         finally:
-            # A program in the container may have renamed it; empty as it is by now, it does no harm.
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.rmdir(name, dir_fd=root_fd)
+            try:
+                empty_folder(fd)
+                # A program in the container may have renamed it; empty as it is by now, it does no harm.
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    os.rmdir(name, dir_fd=root_fd)
+            finally:
+                os.close(fd)  # what could not be emptied is swept: nobody holds it any more
 
 
 def _new_stage(root_fd: int) -> tuple[bytes, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, QuotaExceeded
-from storage import listing, walking
+from storage import listing, staging, walking
 from storage.beneath import Root
 from storage.copying import copy
 from storage.folders import make_folder
@@ -348,6 +348,19 @@ def test_what_a_living_process_puts_together_is_not_swept(root: Root, folder: Pa
         os.mkdir("kept", dir_fd=stage_fd)
         assert sweep_staging(root) == 0
         assert os.listdir(stage_fd) == ["kept"]
+    assert os.listdir(folder) == []
+
+
+def test_what_cannot_be_taken_apart_says_why_and_is_left_to_the_next_sweep(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(root, b"a/file", b"x")
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "_LONGEST_SECONDS", 0)
+        with pytest.raises(Conflict, match="stop the container first"):
+            delete(root, [b"a"])
+    assert names(root) == []
+    assert sweep_staging(root) == 1
     assert os.listdir(folder) == []
 
 
