@@ -60,6 +60,7 @@ class Firewall:
         self._network = network
         self._private_networks = private_networks
         self._stores = stores
+        self._led_to: dict[tuple[str, str], set[tuple[str, int]]] = {}
         self._input = f"LIGHTD-{network.upper()}"
         self._forward = f"LIGHTD-{network.upper()}-OUT"
         self._told = False
@@ -131,7 +132,7 @@ class Firewall:
 
     def _forward_rules(self, tool: str) -> Iterator[str]:
         yield f"-o {self._network} -j DROP"  # the engine's own rule for this is lost when somebody flushes iptables
-        for address, port in _addresses(tool, self._stores):
+        for address, port in self._store_addresses(tool):
             yield f"-d {address} -p tcp --dport {port} -j DROP"
         yield "-p udp --dport 53 -j RETURN"  # on some clouds the name server has a metadata address
         yield "-p tcp --dport 53 -j RETURN"
@@ -142,6 +143,19 @@ class Firewall:
             for address in _PRIVATE[tool]:
                 yield f"-d {address} -j DROP"
         yield "-j RETURN"
+
+    def _store_addresses(self, tool: str) -> list[tuple[str, int]]:
+        """What the stores' URLs lead to, or led to before if their names mean nothing now; none for a local socket."""
+        family = socket.AF_INET if tool == "iptables" else socket.AF_INET6
+        addresses: set[tuple[str, int]] = set()
+        for url in self._stores:
+            parts = urlsplit(url)
+            if parts.scheme != "unix" and parts.hostname:
+                with contextlib.suppress(OSError):
+                    found = socket.getaddrinfo(parts.hostname, parts.port or _STORE_PORT, family, socket.SOCK_STREAM)
+                    self._led_to[tool, url] = {(str(to[0]).partition("%")[0], int(to[1])) for *_, to in found}
+                addresses |= self._led_to.get((tool, url), set())
+        return sorted(addresses)
 
 
 def _input_rules(tool: str) -> Iterator[str]:
@@ -167,18 +181,6 @@ def _resolvers(tool: str) -> Iterator[str]:
             continue
         if address.version == version and not address.is_loopback:
             yield str(address)
-
-
-def _addresses(tool: str, urls: tuple[str, ...]) -> list[tuple[str, int]]:
-    """What these URLs lead to, as far as that is known now; none for a socket of this host."""
-    family = socket.AF_INET if tool == "iptables" else socket.AF_INET6
-    found: set[tuple[str, int]] = set()
-    for url in map(urlsplit, urls):
-        if url.scheme != "unix" and url.hostname:
-            with contextlib.suppress(OSError):
-                known = socket.getaddrinfo(url.hostname, url.port or _STORE_PORT, family, socket.SOCK_STREAM)
-                found |= {(str(address[0]).partition("%")[0], int(address[1])) for *_, address in known}
-    return sorted(found)
 
 
 def _bridge_is_open() -> bool:

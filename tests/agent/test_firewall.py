@@ -236,6 +236,27 @@ def test_a_store_on_another_machine_cannot_be_reached(network: str, run: Run, el
         firewall.remove()
 
 
+def test_a_store_stays_out_of_reach_while_its_name_cannot_be_looked_up(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_arguments: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    def known(_host: str, port: int, family: int, kind: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        address = "203.0.113.7" if family == socket.AF_INET else "2001:db8::7"
+        return [(family, kind, 6, "", (address, port))]
+
+    firewall = Firewall(network, stores=("redis://store.example:6390",))
+    try:
+        for answer in (known, unknown):
+            monkeypatch.setattr(socket, "getaddrinfo", answer)
+            firewall.ensure()
+            assert re.search(rf"-A LIGHTD-{network.upper()}-OUT -d 203.0.113.7/32 .*--dport 6390 -j DROP", _rules())
+            assert firewall.missing() == []
+    finally:
+        firewall.remove()
+
+
 def test_names_are_still_resolved(network: str, firewall: Firewall, run: Run) -> None:
     """By the engine's own resolver inside the container."""
     firewall.ensure()
