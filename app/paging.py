@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema, fields, post_load, validate
 
-from app.json_body import invalid_fields
+from fleet.errors import invalid_field
 
 Item = TypeVar("Item")
 
@@ -71,4 +71,4 @@ def _decoded(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
-        raise invalid_fields({"cursor": ["Not a cursor of this list."]}) from error
+        raise invalid_field("cursor", "Not a cursor of this list.") from error

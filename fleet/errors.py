@@ -144,3 +144,8 @@ class EngineUnavailable(Unavailable):
     """The Docker engine of the node does not answer."""
 
     code = "engine_unavailable"
+
+
+def invalid_field(name: str, problem: str) -> Invalid:
+    """The error for one field of the input; the sentence names it."""
+    return Invalid(f"Invalid input: {name}: {problem}", fields={name: [problem]})

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from fleet.errors import Forbidden, Invalid, NodeTimeout, QuotaExceeded, Unavailable
+from fleet.errors import Forbidden, Invalid, NodeTimeout, QuotaExceeded, Unavailable, invalid_field
 from storage.beneath import Root
 from storage.connection import Patience, connected
 from storage.public_address import is_public
@@ -114,8 +114,7 @@ def _split(url: str) -> tuple[SplitResult, str, int]:
 
 
 def _bad_url() -> Invalid:
-    problem = "Must be an http or https URL without a password, percent-encoded."
-    return Invalid(f"Invalid input: url: {problem}", fields={"url": [problem]})
+    return invalid_field("url", "Must be an http or https URL without a password, percent-encoded.")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fleet.errors import AlreadyExists, Invalid, NotFound, QuotaExceeded
+from fleet.errors import AlreadyExists, Invalid, NotFound, QuotaExceeded, invalid_field
 from storage.beneath import Root, opened, opened_folder, rename_new, split
 from storage.copying import check_free
 from storage.draft import draft_name
@@ -79,8 +79,7 @@ def change_mode(root: Root, path: bytes, mode: str) -> None:
     Raises Invalid for anything else in `mode`, which rules out setuid, NotFound, PathTraversal.
     """
     if not _MODE.fullmatch(mode):
-        problem = "Must be three octal digits, such as 644."
-        raise Invalid(f"Invalid input: mode: {problem}", fields={"mode": [problem]})
+        raise invalid_field("mode", "Must be three octal digits, such as 644.")
     with described(path), opened(root.fd, path, os.O_PATH) as handle:
         if stat.S_ISLNK(os.fstat(handle).st_mode):
             raise NotFound(f"No such file or folder: {shown(path)}")

@@ -8,7 +8,7 @@ import stat
 import time
 from typing import NamedTuple
 
-from fleet.errors import Invalid
+from fleet.errors import invalid_field
 from storage.beneath import Root, opened_folder
 from storage.failures import described
 from storage.paths import ROOT, shown
@@ -51,15 +51,11 @@ def search(root: Root, path: bytes, pattern: str, limit: int) -> tuple[list[Hit]
 def _compiled(pattern: str) -> re.Pattern[str]:
     """The pattern as a regular expression. `fnmatch` never goes back behind a `*` once what follows it was found."""
     if not pattern or len(pattern) > _LONGEST_PATTERN:
-        raise _bad_pattern("Must have 1 to 255 characters.")
+        raise invalid_field("pattern", "Must have 1 to 255 characters.")
     try:
         return re.compile(fnmatch.translate(pattern))
     except re.error as error:
-        raise _bad_pattern(f"Not a valid pattern: {error.msg}.") from error
-
-
-def _bad_pattern(problem: str) -> Invalid:
-    return Invalid(f"Invalid input: pattern: {problem}", fields={"pattern": [problem]})
+        raise invalid_field("pattern", f"Not a valid pattern: {error.msg}.") from error
 
 
 def _hit(prefix: bytes, found: Found) -> Hit:

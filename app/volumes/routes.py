@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.access import Reach, caller, needs, volumes_within
-from app.json_body import Blueprint, invalid_fields
+from app.json_body import Blueprint
 from app.paging import page_of, whole_list
 from app.services import services
 from app.volumes.lifecycle import create_volume, delete_volume, resize_volume
@@ -18,6 +18,7 @@ from app.volumes.schemas import (
     VolumeRecord,
     shown_volume,
 )
+from fleet.errors import invalid_field
 from fleet.models import SMALLEST_VOLUME_MB, Volume
 from fleet.scopes import Scope
 
@@ -88,4 +89,4 @@ def _name(volume: Volume) -> str:
 def _check_size(size_mb: int) -> None:
     largest_mb = services().settings.volume_max_mb
     if size_mb > largest_mb:
-        raise invalid_fields({"size": [f"Must be from {SMALLEST_VOLUME_MB} to {largest_mb}."]})
+        raise invalid_field("size", f"Must be from {SMALLEST_VOLUME_MB} to {largest_mb}.")

@@ -6,7 +6,7 @@ import os
 import tarfile
 from enum import StrEnum
 
-from fleet.errors import Invalid
+from fleet.errors import Invalid, invalid_field
 
 
 class ArchiveFormat(StrEnum):
@@ -34,8 +34,7 @@ def format_named(name: str) -> ArchiveFormat:
         return ArchiveFormat(name)
     except ValueError as error:
         known = ", ".join(ArchiveFormat)
-        problem = f"Must be one of: {known}."
-        raise Invalid(f"Invalid input: format: {problem}", fields={"format": [problem]}) from error
+        raise invalid_field("format", f"Must be one of: {known}.") from error
 
 
 def format_of(fd: int) -> ArchiveFormat:

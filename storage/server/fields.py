@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from flask import request
 
-from fleet.errors import Invalid
+from fleet.errors import Invalid, invalid_field
 
 _YES = frozenset({"true", "1", "yes"})
 
@@ -28,35 +28,35 @@ class Body:
         """An integer that must be there."""
         value = self._values.get(name)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise _wrong(name, "Not a valid integer.")
+            raise invalid_field(name, "Not a valid integer.")
         return value
 
     def time(self, name: str) -> float | None:
         """Unix seconds, None when missing."""
         value = self._values.get(name)
         if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
-            raise _wrong(name, "Not a valid time.")
+            raise invalid_field(name, "Not a valid time.")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
         """A boolean."""
         value = self._values.get(name, default)
         if not isinstance(value, bool):
-            raise _wrong(name, "Not a valid boolean.")
+            raise invalid_field(name, "Not a valid boolean.")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string; must be there when there is no default."""
         value = self._values.get(name, default)
         if not isinstance(value, str):
-            raise _wrong(name, "Not a valid string.")
+            raise invalid_field(name, "Not a valid string.")
         return value
 
     def items(self, name: str, *, required: bool = True) -> list[Any]:
         """A list, with something in it when it is required."""
         value = self._values.get(name, [])
         if not isinstance(value, list) or (required and not value):
-            raise _wrong(name, "Not a valid list.")
+            raise invalid_field(name, "Not a valid list.")
         return value
 
     def content(self) -> bytes:
@@ -67,13 +67,13 @@ class Body:
             try:
                 return text.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError as error:
-                raise _wrong("content", "Not valid text.") from error
+                raise invalid_field("content", "Not valid text.") from error
         if encoding != "base64":
-            raise _wrong("encoding", "Must be one of: text, base64.")
+            raise invalid_field("encoding", "Must be one of: text, base64.")
         try:
             return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise _wrong("content", "Not valid base64.") from error
+            raise invalid_field("content", "Not valid base64.") from error
 
 
 def body() -> Body:
@@ -103,9 +103,5 @@ def query_number(name: str, default: int, *, largest: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= largest):
-        raise _wrong(name, f"Must be between 1 and {largest}.")
+        raise invalid_field(name, f"Must be between 1 and {largest}.")
     return int(text)
-
-
-def _wrong(name: str, problem: str) -> Invalid:
-    return Invalid(f"Invalid input: {name}: {problem}", fields={name: [problem]})

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fleet.errors import Conflict, Invalid, LightdError, NotFound, Unavailable
+from fleet.errors import Conflict, LightdError, NotFound, Unavailable, invalid_field
 from fleet.models import SMALLEST_VOLUME_MB
 from fleet.settings import Settings
 from storage.beneath import Root, opened_root
@@ -45,10 +45,7 @@ class Volumes:
         After `until` (unix seconds) it is not begun any more, and raises Unavailable: who asked for it may be dead, and
         what was left of it removed.
         """
-        if not SMALLEST_VOLUME_MB <= size_mb <= self._settings.volume_max_mb:
-            raise Invalid(
-                f"A volume's size must be between {SMALLEST_VOLUME_MB} and {self._settings.volume_max_mb} MB."
-            )
+        self._check_size(size_mb)
         with self._alone(volume_id):
             meta = read_meta(self._settings, volume_id)
             if meta is not None and meta.ready:
@@ -125,10 +122,7 @@ class Volumes:
 
     def resize(self, volume_id: str, size_mb: int) -> Usage:
         """Change a volume's size; raises Conflict when its content does not fit or it is in use and would shrink."""
-        if not SMALLEST_VOLUME_MB <= size_mb <= self._settings.volume_max_mb:
-            raise Invalid(
-                f"A volume's size must be between {SMALLEST_VOLUME_MB} and {self._settings.volume_max_mb} MB."
-            )
+        self._check_size(size_mb)
         with self._alone(volume_id):
             meta = self._settled(self.get(volume_id))
             driver = self._driver(meta)
@@ -162,6 +156,11 @@ class Volumes:
                     sweep_staging(root)
             except (LightdError, OSError) as error:
                 _log.warning("volume %s could not be swept: %s", volume_id, error)
+
+    def _check_size(self, size_mb: int) -> None:
+        largest_mb = self._settings.volume_max_mb
+        if not SMALLEST_VOLUME_MB <= size_mb <= largest_mb:
+            raise invalid_field("size", f"Must be from {SMALLEST_VOLUME_MB} to {largest_mb}.")
 
     def _restore(self, volume_id: str) -> None:
         with locked(lock_path(self._settings, checked_id(volume_id)), timeout_seconds=0):
