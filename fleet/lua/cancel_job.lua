@@ -10,6 +10,6 @@ for _, kind in ipairs(request.kinds) do allowed = allowed or kind == record[2] e
 if not allowed then return refuse('kind', record[2]) end
 redis.call('HSET', K.job(job), 'cancel', '1')
 if record[1] == 'queued' and record[3] then
-  finish_job(job, {state = 'cancelled', finished_at = request.at, error = 'It was cancelled; nothing of it was kept.'})
+  finish_job(job, {state = 'cancelled', finished_at = request.at, error = request.error})
 end
 return {'ok'}

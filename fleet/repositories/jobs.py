@@ -23,6 +23,8 @@ LEASE_SECONDS = 6
 CANCELLABLE = ("install", "reinstall", "compress", "decompress", "pull")
 """Kinds of jobs that can be stopped on their way, and then leave nothing behind."""
 
+CANCELLED = "It was cancelled; nothing of it was kept."
+
 
 class JobRefused(Exception):
     """A job cannot be taken or written any more; the message is the script's reason."""
@@ -141,7 +143,7 @@ class JobRepository:
 
         Raises NotFound, and Conflict when it has ended or is of a kind that cannot be stopped.
         """
-        request = {"job_id": job_id, "kinds": list(CANCELLABLE), "at": time.time()}
+        request = {"job_id": job_id, "kinds": list(CANCELLABLE), "at": time.time(), "error": CANCELLED}
         answer = self._scripts.run("cancel_job", request)
         if answer[0] == "ok":
             return

@@ -9,7 +9,7 @@ import structlog
 
 from fleet.errors import LightdError
 from fleet.problems import body_of, status_of
-from fleet.repositories.jobs import Cancelled
+from fleet.repositories.jobs import CANCELLED, Cancelled
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ def ending_of(error: Exception, job_id: str) -> Ending:
     if isinstance(error, Undone):
         return error.ending
     if isinstance(error, Cancelled):
-        return Ending("cancelled", "It was cancelled; nothing of it was kept.")
+        return Ending("cancelled", CANCELLED)
     if isinstance(error, LightdError):
         return Ending("failed", error.message, problem_of(error))
     _log.error("a job failed unexpectedly", job_id=job_id, exc_info=error)
