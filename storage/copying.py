@@ -10,7 +10,7 @@ from fleet.errors import AlreadyExists, Invalid
 from storage.beneath import Root, open_beneath, opened, opened_file, opened_folder, rename_new, split
 from storage.draft import hand_over
 from storage.failures import described
-from storage.folders import made_folder, make_in
+from storage.folders import link_in, made_folder, make_in
 from storage.paths import shown
 from storage.room import Room, take_one
 from storage.staging import staged
@@ -72,10 +72,7 @@ def _copy_entry(root: Root, from_fd: int, name: bytes, to_fd: int, new: bytes, d
     """Copy one entry; False for what is neither file, folder nor symlink, or has just vanished."""
     status = os.stat(name, dir_fd=from_fd, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
-        take_one(root.room)
-        os.symlink(os.readlink(name, dir_fd=from_fd), new, dir_fd=to_fd)
-        if os.geteuid() == 0:
-            os.chown(new, *root.owner, dir_fd=to_fd, follow_symlinks=False)
+        link_in(root, to_fd, new, os.readlink(name, dir_fd=from_fd))
         return True
     if stat.S_ISDIR(status.st_mode):
         _copy_folder(root, from_fd, name, to_fd, new, depth)

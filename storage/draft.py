@@ -15,7 +15,9 @@ from storage.beneath import Root
 from storage.room import take_one
 
 LARGEST_SYNCED_BYTES = 8 * 1024 * 1024
-_TRIES = 16
+TRIES = 16
+"""So often something new may be swept away by others before it is locked."""
+
 _HIDDEN = re.compile(rb"\.lightd-[0-9a-f]{16}")
 
 
@@ -73,14 +75,14 @@ class Draft:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             self._hidden = draft_name()
             fd = os.open(self._hidden, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._root.fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:  # a sweep that met it before it was locked takes it away
                 return fd
             os.close(fd)
-        raise Conflict("The volume's folder is being emptied all the time; stop the container first.")
+        raise swept_away()
 
     def _replace(self, name: bytes) -> None:
         if self._hidden is None:
@@ -115,6 +117,11 @@ def draft_name() -> bytes:
 def is_draft(name: bytes) -> bool:
     """Whether a name was made by `draft_name`: lists and archives leave it out."""
     return name.startswith(b".lightd-") and _HIDDEN.fullmatch(name) is not None
+
+
+def swept_away() -> Conflict:
+    """The error for something that was swept away each time."""
+    return Conflict("The volume's folder is being emptied all the time; stop the container first.")
 
 
 def folder_mode(mode: int) -> int:

@@ -62,6 +62,14 @@ def _step_or_make(root: Root, above_fd: int, path: bytes, name: bytes) -> int:
     return open_beneath(root.fd, path, _FOLDER)
 
 
+def link_in(root: Root, above_fd: int, name: bytes, target: bytes) -> None:
+    """Make one symlink; raises FileExistsError, QuotaExceeded."""
+    take_one(root.room)
+    os.symlink(target, name, dir_fd=above_fd)
+    if os.geteuid() == 0:
+        os.chown(name, *root.owner, dir_fd=above_fd, follow_symlinks=False)
+
+
 def make_in(root: Root, above_fd: int, name: bytes, mode: int = _FOLDER_MODE) -> int:
     """Make one folder and return it open; raises FileExistsError, QuotaExceeded."""
     take_one(root.room)

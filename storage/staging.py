@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from fleet.errors import Conflict, LightdError, NotFound
 from storage.beneath import Root, open_file, opened_folder
-from storage.draft import draft_name, hand_over, is_draft
+from storage.draft import TRIES, draft_name, hand_over, is_draft, swept_away
 from storage.failures import described
 from storage.paths import ROOT
 from storage.walking import names_in
@@ -23,7 +23,6 @@ from storage.walking import names_in
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_SECONDS = 300.0
 _STAGE = b".lightd-"
-_TRIES = 16
 
 
 @contextmanager
@@ -45,7 +44,7 @@ def staged(root: Root) -> Iterator[int]:
 
 def _new_stage(root_fd: int) -> tuple[bytes, int]:
     """Make a folder, open and locked. One that a sweep met before it was locked is swept: then there is another."""
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         name = draft_name()
         os.mkdir(name, 0o700, dir_fd=root_fd)
         with suppress(FileNotFoundError):
@@ -53,7 +52,7 @@ def _new_stage(root_fd: int) -> tuple[bytes, int]:
             if _is_lockable(fd) and os.fstat(fd).st_nlink:
                 return name, fd
             os.close(fd)
-    raise Conflict("The volume's folder is being emptied all the time; stop the container first.")
+    raise swept_away()
 
 
 def sweep_staging(root: Root) -> int:

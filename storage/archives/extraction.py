@@ -12,7 +12,7 @@ from storage.archives.allowance import Allowance
 from storage.archives.members import Kind, Member, leads_out, refused
 from storage.beneath import Root, open_beneath, opened, split
 from storage.draft import folder_mode, hand_over
-from storage.folders import make_in
+from storage.folders import link_in, make_in
 from storage.paths import ROOT
 from storage.room import take_one
 
@@ -134,10 +134,7 @@ class Extraction:
         try:
             folder_fd = self._enter_real(folder, link)
             if link.kind is Kind.SYMLINK:
-                take_one(self._root.room)
-                os.symlink(link.target, name, dir_fd=folder_fd)
-                if os.geteuid() == 0:
-                    os.chown(name, *self._root.owner, dir_fd=folder_fd, follow_symlinks=False)
+                link_in(self._root, folder_fd, name, link.target)
             else:
                 self._make_hard_link(link, folder_fd, name)
         except FileExistsError as error:
