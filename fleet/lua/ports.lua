@@ -65,13 +65,12 @@ local function choose_ports(wishes, node, id)
     for _, ip in ipairs(addresses) do
       local member = ip .. '|' .. wanted.port .. '|' .. wanted.protocol
       if redis.call('EXISTS', K.port(member)) == 1 then
-        if chosen[member] then return nil, 'twice', member end
         if usable(member) then return member end
         known = member
       end
     end
-    if known then return nil, 'taken', known end
-    return nil, 'pool'
+    if not known then return nil, 'pool' end
+    return nil, chosen[known] and 'twice' or 'taken', known
   end
 
   local function any(wanted)

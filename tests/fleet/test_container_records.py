@@ -12,7 +12,7 @@ import structlog
 from fleet.errors import ActionNotAllowed, AlreadyExists, Conflict, NotFound, PortNotInPool, PortTaken
 from fleet.keys import key
 from fleet.lifecycle import Action, State
-from fleet.models import PortWish
+from fleet.models import Port, PortWish
 from fleet.repositories.containers import Superseded
 from fleet.repositories.jobs import JobRefused, new_job
 from fleet.runs import Run
@@ -81,6 +81,17 @@ def test_a_port_may_be_asked_for_by_number_alone(record: Record) -> None:
     record.create("a", PortWish("tcp", container_port=80, port=25565))
     (binding,) = record.containers.get("a").ports
     assert (binding.ip, binding.port, binding.container_port) == ("0.0.0.0", 25565, 80)
+
+
+@pytest.mark.parametrize(("named", "other"), [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1")])
+def test_a_number_alone_may_be_had_at_another_address_than_the_one_that_is_named(
+    record: Record, named: str, other: str
+) -> None:
+    record.ports.add([Port(ip, 8000, "tcp", "", "", False) for ip in ("10.0.0.1", "10.0.0.2")])
+    record.create("a", PortWish("tcp", ip=named, port=8000), PortWish("tcp", container_port=80, port=8000))
+    assert [binding.ip for binding in record.containers.get("a").ports] == [named, other]
+    with pytest.raises(PortTaken):
+        record.create("b", PortWish("tcp", port=8000))
 
 
 def test_the_first_event_is_written_with_the_record(record: Record) -> None:
