@@ -23,17 +23,20 @@ def client_address(req: Request, trusted_proxies: Iterable[str]) -> str:
 
 def asked_host(req: Request, trusted_proxies: Iterable[str]) -> str:
     """The host, with its port if any, that the client asked for; a trusted proxy may have been asked in its place."""
-    said = req.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
-    trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
-    return said if said and _is_among(req.remote_addr or "", trusted) else req.host
+    return _forwarded(req, "X-Forwarded-Host", trusted_proxies) or req.host
 
 
 def asked_address(req: Request, trusted_proxies: Iterable[str]) -> str:
     """Like `asked_host`, with the scheme before it: `https://files.example.com`."""
-    said = req.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    scheme = _forwarded(req, "X-Forwarded-Proto", trusted_proxies).lower()
+    return f"{scheme if scheme in ('http', 'https') else req.scheme}://{asked_host(req, trusted_proxies)}"
+
+
+def _forwarded(req: Request, header: str, trusted_proxies: Iterable[str]) -> str:
+    """What the nearest proxy says in a header; nothing for one that is not trusted."""
     trusted = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
-    believed = said in ("http", "https") and _is_among(req.remote_addr or "", trusted)
-    return f"{said if believed else req.scheme}://{asked_host(req, trusted_proxies)}"
+    said = req.headers.get(header, "").rpartition(",")[2].strip()
+    return said if _is_among(req.remote_addr or "", trusted) else ""
 
 
 def _is_address(text: str) -> bool:
