@@ -39,7 +39,7 @@ def check_disk_floor(settings: Settings, needed_bytes: int, *folders: Path) -> i
                 code="node_full",
             )
         if settings.disk_floor_mb and status.f_favail < status.f_files * _LEAST_INODES:
-            raise Conflict("This host's disk has no room for many more files (inodes).", code="node_full")
+            raise Conflict("This host's disk has no room for many more files (inodes); delete some.", code="node_full")
     return min(rooms_bytes)
 
 

@@ -124,7 +124,10 @@ def test_a_container_that_somebody_has_paused_in_the_engine_takes_no_input_and_s
         refusal = host.send("echo", "hello\n")
     finally:
         paused.unpause()
-    assert refusal == "The container is not accepting input: it has just ended, or is paused in the engine."
+    assert (
+        refusal
+        == "The container is not accepting input: it has just ended, or is paused in the engine; start or repair it."
+    )
     assert host.send("echo", "again\n") is None
 
 

@@ -93,7 +93,8 @@ class Terminal:
         answer = head.partition(b"\r\n")[0].decode("latin-1")
         if " 409 " in answer or " 404 " in answer:
             raise Conflict(
-                "The container is not accepting input: it has just ended, or is paused in the engine.",
+                "The container is not accepting input: it has just ended, or is paused in the engine; "
+                "start or repair it.",
                 code="not_accepting_input",
             )
         if " 101 " not in answer:
