@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from fleet.errors import Conflict, LightdError, PathTraversal
+from fleet.errors import Conflict, PathTraversal
 from storage.archives.allowance import most_logical_bytes
 from storage.archives.formats import ArchiveFormat
 from storage.archives.members import climbs, leads_out, looks_absolute
@@ -98,7 +98,7 @@ def _pieces(root: Root, archive_format: ArchiveFormat, paths: Sequence[bytes]) -
         try:
             with os.fdopen(writing, "wb", buffering=0) as pipe:
                 _pack(root, archive_format, paths, _WholeWrites(pipe.fileno()), None)
-        except (OSError, LightdError) as error:
+        except Exception as error:  # noqa: BLE001 (raised where it is read, else a part would pass for the whole)
             failures.append(error)
 
     producer = threading.Thread(target=produce, name="archive")

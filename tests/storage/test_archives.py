@@ -14,6 +14,7 @@ import pytest
 
 from fleet.errors import AlreadyExists, Conflict, Invalid, NotFound, PathTraversal, QuotaExceeded
 from storage.archives import ArchiveFormat, compress, decompress, stream_archive
+from storage.archives.tar_writer import TarWriter
 from storage.beneath import Root
 from storage.copying import copy
 from storage.folders import make_folder
@@ -457,6 +458,18 @@ def test_a_folder_is_streamed(root: Root, folder: Path, archive_format: ArchiveF
     abandoned.close()  # type: ignore[attr-defined]
     with pytest.raises(NotFound):
         stream_archive(root, archive_format, b"missing")
+
+
+def test_a_stream_that_fails_for_a_reason_nobody_foresaw_does_not_end_as_if_it_were_whole(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    write_file(root, b"a", b"x")
+    monkeypatch.setattr(TarWriter, "finish", fail)
+    with pytest.raises(ZeroDivisionError):
+        list(stream_archive(root, ArchiveFormat.TAR_GZ, ROOT))
 
 
 @pytest.mark.parametrize("archive_format", FORMATS)
