@@ -69,6 +69,10 @@ class Firewall:
         """Whether this process may set rules at all."""
         return os.geteuid() == 0 and shutil.which("iptables") is not None
 
+    def is_here(self) -> bool:
+        """Whether this process sees the bridge: one in a container with a network of its own has other rules."""
+        return Path("/sys/class/net", self._network).exists()
+
     def ensure(self) -> None:
         """Put all rules in place again, whatever happened to them; raises Unavailable when that fails."""
         if not self.is_possible():

@@ -55,7 +55,7 @@ def _mend_host(work: Work, findings: Findings) -> None:
     if not host.volumes.is_mounted(work.container.volume_id):
         host.volumes.ensure_mounted(work.container.volume_id)
         findings.repaired.append("The volume was not mounted on the host; it is mounted again.")
-    if host.firewall is not None and host.firewall.missing():
+    if host.firewall is not None and host.firewall.is_here() and host.firewall.missing():
         host.firewall.ensure()
         left = host.firewall.missing()
         findings.remaining += left

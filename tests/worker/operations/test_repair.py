@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import Conflict
+from fleet.errors import Conflict, Unavailable
 from fleet.lifecycle import Action, State
 from fleet.models import Job, Limits
 from tests.worker.operations.conftest import GAME_PORT, IMAGE, NODE, VOLUME, Site
 from tests.worker.operations.rebinding import in_engine
 from tests.worker.operations.test_crashes import Death, dying
+from worker.firewall import Firewall
 from worker.operations.container_folder import ENTRYPOINT
 from worker.operations.names import install_name, next_name, private_image, probe_name, server_name
 from worker.runtime.base import LABEL_DATA, ContainerPlan
@@ -62,6 +63,20 @@ def test_a_whole_container_needs_nothing(site: Site) -> None:
     before = site.ready("a", GAME_PORT, install_script="echo")
     assert repair(site) == ([], [])
     assert site.container("a").container_id == before.container_id
+
+
+def test_a_worker_in_a_network_of_its_own_leaves_the_firewall_to_the_agent(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in compose.yaml, where it may set no rules either."""
+
+    def refuse(_firewall: Firewall) -> None:
+        raise Unavailable("iptables-restore failed: Permission denied")
+
+    monkeypatch.setattr(Firewall, "ensure", refuse)
+    site.ready("a", GAME_PORT)
+    site.host = replace(site.host, firewall=Firewall("not-here"))
+    assert repair(site) == ([], [])
 
 
 def test_a_running_container_needs_nothing(site: Site) -> None:
