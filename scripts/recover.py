@@ -6,11 +6,13 @@ import click
 
 from fleet.settings import Settings
 from fleet.store import store_errors
+from worker.open_files import allow_many
 from worker.recovery.compose import create_recovery
 
 
 def recover(settings: Settings, *, force: bool) -> int:
     """Bring the record back and print what was done; answers the exit code, 1 when something was left behind."""
+    allow_many()
     complete = True
     with store_errors():
         for outcome in create_recovery(settings).run(force=force):

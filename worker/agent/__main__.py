@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from fleet.logs import configure_logging
 from fleet.settings import SettingsError, read_settings
 from fleet.store import connect
 from worker.agent.agent import Agent
+from worker.open_files import allow_many
 from worker.runtime.docker import DockerRuntime
 
 log = structlog.get_logger()
@@ -27,8 +27,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     configure_logging(settings.log_level)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65536), most))  # it keeps some open for each container
+    allow_many()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -88,34 +88,43 @@ class Recovery:
     def _bring_containers(self, force: bool) -> Iterator[Outcome]:
         """What a worker still does for the lost record ends first: it might remove what was just brought back."""
         with ExitStack() as held:
-            busy = self._hold(held)
-            for name in busy:
+            names, busy = self._hold(held)
+            for name in sorted(busy):
                 yield Outcome(f"container {name} is still worked on; run this again when that has ended", ok=False)
-            yield from self._bring_held_containers(set() if force else busy, force)
+            yield from self._bring_held_containers(names if force else names - busy, force)
 
-    def _hold(self, held: ExitStack) -> set[str]:
-        """Take the locks of all containers that the host holds; answers the names of those that are not to be had."""
-        busy = set()
+    def _hold(self, held: ExitStack) -> tuple[set[str], set[str]]:
+        """Take the locks of all containers that the host holds, also of those that come into being meanwhile; answers
+        all their names, and those of the containers whose locks are not to be had.
+        """
+        names: set[str] = set()
+        busy: set[str] = set()
         deadline = time.monotonic() + _PATIENCE_SECONDS
+        while fresh := self._names() - names:
+            for name in sorted(fresh):
+                left_seconds = max(0.0, deadline - time.monotonic())
+                try:
+                    held.enter_context(container_lock(self.settings, name, _HOLDER, left_seconds))
+                except (Busy, HeldBySameJob):
+                    busy.add(name)
+            names |= fresh
+        return names, busy
+
+    def _names(self) -> set[str]:
+        """The containers that engine and disk hold something of now."""
         every = own_containers(self.settings, self.runtime.every(self.settings.node))
         copies = SecondCopy(self.settings).read()
-        for name in sorted({found.container_id for found in every} | {copy.internal_id for copy in copies}):
-            left_seconds = max(0.0, deadline - time.monotonic())
-            try:
-                held.enter_context(container_lock(self.settings, name, _HOLDER, left_seconds))
-            except (Busy, HeldBySameJob):
-                busy.add(name)
-        return busy
+        return {found.container_id for found in every} | {copy.internal_id for copy in copies}
 
-    def _bring_held_containers(self, left_out: set[str], force: bool) -> Iterator[Outcome]:
-        self._finish_replacements(left_out)
+    def _bring_held_containers(self, names: set[str], force: bool) -> Iterator[Outcome]:
+        self._finish_replacements(names)
         every = own_containers(self.settings, self.runtime.every(self.settings.node))
         servers = {found.container_id: found for found in every if found.name == server_name(found.container_id)}
         installs = {found.container_id: found for found in every if found.role == ROLE_INSTALL}
         others = [found for found in every if found.engine_id not in {one.engine_id for one in servers.values()}]
         copies = {copy.internal_id: copy for copy in SecondCopy(self.settings).read()}
         told: dict[str, Container | None] = dict.fromkeys(sorted({*servers, *installs, *copies}))
-        for name in [name for name in told if name not in left_out]:
+        for name in [name for name in told if name in names]:
             try:
                 told[name] = container_from(
                     self.settings.node, self._folder(name), servers.get(name), installs.get(name), copies.get(name)
@@ -137,11 +146,11 @@ class Recovery:
             return Outcome(f"container {name} was not brought back: {error.message}", ok=False)
         return Outcome(f"container {name} ({_shown(container)}) {_BECAME.get(became, 'is back')}")
 
-    def _finish_replacements(self, left_out: set[str]) -> None:
+    def _finish_replacements(self, names: set[str]) -> None:
         """A container that was about to take its server's place has it when the old one is gone already."""
         for found in own_containers(self.settings, self.runtime.every(self.settings.node)):
             name = server_name(found.container_id)
-            is_next = found.name == next_name(found.container_id) and found.container_id not in left_out
+            is_next = found.name == next_name(found.container_id) and found.container_id in names
             if is_next and self.runtime.inspect(name) is None:
                 self.runtime.rename(found.engine_id, name)
 

@@ -35,6 +35,7 @@ from worker.operations.names import install_name, next_name, server_name
 from worker.operations.plans import install_plan, server_plan
 from worker.recovery.evidence import INSTALL_LOST, container_from
 from worker.recovery.recover import Recovery
+from worker.runtime.base import ContainerPlan
 from worker.second_copy import SecondCopy
 
 __all__ = ["site"]
@@ -86,6 +87,11 @@ def emptied(site: Site) -> Iterator[Emptied]:
     yield Emptied(site)
 
 
+def _server_plan(site: Site, name: str) -> ContainerPlan:
+    folder, volume = site.host.data_folder(name), site.volumes.ensure_mounted(VOLUME)
+    return server_plan(site.host.settings, site.container(name), IMAGE, volume, folder)
+
+
 @pytest.mark.parametrize("keep_copies", [False, True])
 def test_a_running_container_comes_back_as_it_was(emptied: Emptied, keep_copies: bool) -> None:
     emptied.site.ready("a", GAME_PORT, env={"SECRET": "s3=cret"}, labels={"team": "red"}, stop_command="quit")
@@ -113,7 +119,8 @@ def test_a_container_comes_back_as_it_is_when_the_work_on_it_has_ended(emptied: 
             time.sleep(0.2)
             emptied.site.runtime.remove(server_name("a"))
 
-    worker, recovering = threading.Thread(target=go_on), threading.Thread(target=emptied.recover)
+    worker = threading.Thread(target=go_on, daemon=True)
+    recovering = threading.Thread(target=emptied.recover, daemon=True)
     worker.start()
     begun.wait(10)
     recovering.start()
@@ -121,6 +128,42 @@ def test_a_container_comes_back_as_it_is_when_the_work_on_it_has_ended(emptied: 
         thread.join(30)
     assert emptied.record("a").state is State.FAILED
     assert emptied.record("a").error == INSTALL_LOST
+
+
+def test_what_comes_into_being_while_others_are_waited_for_is_waited_for_too(emptied: Emptied) -> None:
+    """A first install had nothing in the engine when the store was emptied, and undoes what it has made since."""
+    site = emptied.site
+    site.ready("a")
+    site.create("b")
+    plan = _server_plan(site, "b")
+    emptied.lose()
+    begun = threading.Barrier(3)
+
+    def work_on_a() -> None:
+        with container_lock(emptied.settings, "a", "the job of a"):
+            begun.wait(10)
+            eventually(lambda: site.runtime.inspect(server_name("b")), within_seconds=10, what="the server of b")
+
+    def install_b() -> None:
+        with container_lock(emptied.settings, "b", "the job of b"):
+            begun.wait(10)
+            eventually(recovering.is_alive, within_seconds=10, what="the recovery")
+            time.sleep(0.2)
+            site.runtime.create(plan)
+            time.sleep(0.5)
+            site.runtime.remove(server_name("b"))
+
+    workers = [threading.Thread(target=work, daemon=True) for work in (work_on_a, install_b)]
+    recovering = threading.Thread(target=emptied.recover, daemon=True)
+    for worker in workers:
+        worker.start()
+    begun.wait(10)
+    recovering.start()
+    for thread in (*workers, recovering):
+        thread.join(30)
+    assert emptied.record("a").state is State.READY
+    assert not site.host.containers.exists("b")
+    assert emptied.store.is_known()
 
 
 def test_a_container_that_is_worked_on_for_long_is_told_and_waited_for(
@@ -478,9 +521,7 @@ def test_a_container_that_was_about_to_take_the_servers_place(emptied: Emptied, 
     site = emptied.site
     site.ready("a", GAME_PORT)
     before = emptied.record("a")
-    folder, volume = site.host.data_folder("a"), site.volumes.ensure_mounted(VOLUME)
-    plan = server_plan(site.host.settings, site.container("a"), IMAGE, volume, folder)
-    coming = site.runtime.create(replace(plan, name=next_name("a")))
+    coming = site.runtime.create(replace(_server_plan(site, "a"), name=next_name("a")))
     if old_one_is_gone:
         site.runtime.remove(server_name("a"))
     emptied.lose()
