@@ -62,6 +62,18 @@ class KnownStore:
         self._tell(current)
         return False
 
+    def known_since(self) -> int | None:
+        """When this host began to go by the store's contents; None while it does not.
+
+        What was read there between two equal answers was of that store: meanwhile it was not emptied and recovered.
+        """
+        if not self.is_known():
+            return None
+        try:
+            return self._file.stat().st_mtime_ns
+        except FileNotFoundError:  # any store will do
+            return 0
+
     def kept(self) -> str | None:
         """The generation that this host goes by; None before its first."""
         try:

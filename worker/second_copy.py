@@ -16,6 +16,9 @@ from fleet.models import Container
 from fleet.repositories.container_fields import container_fields, container_from_fields
 from fleet.settings import Settings
 
+_AGENTS, _WORKERS = ".new", ".noted"
+"""Agent and worker have drafts of their own, and a container has one worker at a time."""
+
 log = structlog.get_logger()
 
 
@@ -26,26 +29,32 @@ class SecondCopy:
         self._folder = settings.data / "containers" / ".records"
         self._written: dict[str, str] = {}
 
-    def keep(self, records: Iterable[Container]) -> None:
-        """Have a file for each of these records, but those that are being deleted, and for no other."""
+    def keep(self, records: Iterable[Container]) -> bool:
+        """Have a file for each of these records, but those that are being deleted, and for no other.
+
+        Answers whether any was written: a worker may have written or removed it since the records were read, so they
+        are to be read and kept once more.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         texts = {record.internal_id: _text(record) for record in records if not record.deleting}
         there = {path.stem for path in self._folder.glob("*.json")}
-        for name, text in texts.items():
-            if name not in there or self._written.get(name) != text:
-                self._write(name, text)
+        stale = [name for name, text in texts.items() if name not in there or self._written.get(name) != text]
+        for name in stale:
+            self._write(name, texts[name], _AGENTS)
         for name in there - texts.keys():
             self.forget(name)
         self._written = texts
+        return bool(stale)
 
     def note(self, record: Container) -> None:
         """Have a file for this record now: what it says is about to become true in the engine."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._write(record.internal_id, _text(record), ".noted")
+        self._write(record.internal_id, _text(record), _WORKERS)
 
     def forget(self, name: str) -> None:
         """Have no file for a container that is deleted; fine when there is none."""
-        self._path(name).unlink(missing_ok=True)
+        for suffix in (".json", _AGENTS, _WORKERS):
+            self._path(name).with_suffix(suffix).unlink(missing_ok=True)
 
     def read(self) -> Iterator[Container]:
         """All records that have a file; one that cannot be understood is told in the log."""
@@ -55,8 +64,7 @@ class SecondCopy:
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a container's description on this host is damaged", path=str(path), reason=str(error))
 
-    def _write(self, name: str, text: str, draft: str = ".new") -> None:
-        """Agent and worker have drafts of their own, and a container has one worker at a time."""
+    def _write(self, name: str, text: str, draft: str) -> None:
         fresh = self._path(name).with_suffix(draft)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -90,3 +90,19 @@ def test_in_an_emptied_store_nothing_is_left_over(record: Record, left: tuple[St
     record.redis.flushall()
     strays.remove(runtime.every(NODE))
     assert is_left(runtime, settings) == [True, True, True]
+
+
+@pytest.mark.parametrize("find", ["among", "images", "folders"])
+def test_a_store_that_is_recovered_while_it_is_looked_at_makes_nothing_a_stray(
+    record: Record, left: tuple[Strays, MemoryRuntime, Settings], monkeypatch: pytest.MonkeyPatch, find: str
+) -> None:
+    strays, runtime, settings = left
+
+    def names() -> list[str]:
+        """Read before a recovery that has ended when they are used."""
+        KnownStore(NodeRepository(record.redis, 15), settings.data).accept()
+        return []
+
+    record.redis.flushall()
+    monkeypatch.setattr(record.containers, "names", names)
+    assert not (strays.among(runtime.every(NODE)) if find == "among" else getattr(strays, find)())

@@ -18,6 +18,7 @@ from fleet.store import Stores
 from storage.volumes import Volumes
 from worker.agent.alignment import Alignment
 from worker.agent.consoles import Consoles
+from worker.agent.copying import Copying
 from worker.agent.disk_guard import DiskGuard
 from worker.agent.duty import keep_doing
 from worker.agent.events import EngineEvent, EngineEvents
@@ -40,7 +41,6 @@ from worker.agent.upkeep import UPKEEP_SECONDS, Upkeep
 from worker.firewall import firewall_of
 from worker.known_store import known_store_of
 from worker.runtime.base import ROLE_SERVER, Runtime
-from worker.second_copy import SecondCopy
 
 _NETWORK_SECONDS = 20.0
 _LEFTOVER_SECONDS = 2.0
@@ -63,7 +63,6 @@ class Agent:
     ) -> None:
         node = settings.node
         self._settings = settings
-        self._copy = SecondCopy(settings)
         self._runtime = runtime
         self._containers = ContainerRepository(stores.record)
         jobs = JobRepository(stores.record, stores.blocking)
@@ -93,6 +92,7 @@ class Agent:
         locks = settings.run_folder / "locks"
         self.sweeper = Sweeper(node, jobs, stores.record, dispatch, self.inbox.obey, locks, store)
         self.heartbeat = Heartbeat(settings, runtime, nodes, beat, store)
+        self.copying = Copying(settings, self._containers, store)
         self.leftovers = Leftovers(node, volumes, disks, store)
         self.upkeep = Upkeep(node, volumes, disks, store)
         self.restarts = Restarts(node, runtime, self._containers, dispatch, store)
@@ -113,7 +113,7 @@ class Agent:
             ("heartbeat", self.heartbeat.announce, ANNOUNCE_SECONDS),
             ("queues", self.heartbeat.beat, BEAT_SECONDS),
             ("network", self.ensure_network, _NETWORK_SECONDS),
-            ("second copy", self.keep_second_copy, _COPY_SECONDS),
+            ("second copy", self.copying.keep, _COPY_SECONDS),
             ("leftovers", self.leftovers.remove, _LEFTOVER_SECONDS),
             ("volumes", self.upkeep.look, UPKEEP_SECONDS),
             ("space", self.space.look, LOOK_SECONDS),
@@ -135,12 +135,6 @@ class Agent:
         self._runtime.ensure_network(self._settings.network)
         if self._settings.firewall:
             self.firewall.ensure()
-
-    def keep_second_copy(self) -> None:
-        """Have the records of this host's containers on this host too."""
-        records = self._containers.of_node(self._settings.node)
-        if self._store.is_known():
-            self._copy.keep(records)
 
     def _react(self, event: EngineEvent) -> None:
         if event.role != ROLE_SERVER:

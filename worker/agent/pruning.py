@@ -32,9 +32,12 @@ class Pruning:
     def prune(self) -> None:
         """Remove what is not used any more. An image that anybody's container has in the engine is left alone."""
         pulled = self._pulled.idle_seconds()
-        if not pulled or not self._store.is_known():
+        since = self._store.known_since() if pulled else None
+        if since is None:
             return
         in_use, images = self._in_use(), self._runtime.images_by_id()
+        if self._store.known_since() != since:
+            return
         for image, idle_seconds in pulled.items():
             is_id = is_image_id(image)
             if is_id and image not in images:

@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 
 class Strays:
-    """Finds and removes it. The store is asked who it is after it was asked for records: one that is emptied in
-    between takes nothing with it.
+    """Finds and removes it. The store is asked who it is before and after it is asked for records: one that is emptied
+    in between takes nothing with it, nor does one that is recovered from that at the same moment.
     """
 
     def __init__(
@@ -42,23 +42,20 @@ class Strays:
         """Those of `every` that have no record, in a store that this host knows."""
         own = own_containers(self._settings, every)
         known = self._known()
-        without = [found for found in own if found.container_id not in known]
-        return without if without and self._store.is_known() else []
+        return [found for found in own if known is not None and found.container_id not in known]
 
     def images(self) -> dict[str, str]:
         """Private images without a record, each with the id of its container."""
         every = self._runtime.private_images(self._settings.node, str(self._settings.data))
         known = self._known()
-        without = {image: name for image, name in every.items() if name not in known}
-        return without if without and self._store.is_known() else {}
+        return {image: name for image, name in every.items() if known is not None and name not in known}
 
     def folders(self) -> list[Path]:
         """Folders with the scripts of containers that have no record."""
         folder = self._settings.data / "containers"
         every = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         known = self._known()
-        without = sorted(path for path in every if path.name not in known)
-        return without if without and self._store.is_known() else []
+        return sorted(path for path in every if known is not None and path.name not in known)
 
     def remove(self, every: Iterable[ListedContainer]) -> None:
         """Remove all of it; what somebody is at work with, as for a new container of the name, is left alone."""
@@ -70,9 +67,13 @@ class Strays:
         for folder in self.folders():
             self._remove_part(folder.name, None, folder)
 
-    def _known(self) -> set[str]:
-        """Every container that has a record. To be read after what is compared with it: a record comes first."""
-        return set(self._containers.names())
+    def _known(self) -> set[str] | None:
+        """Every container that has a record; None where the store does not know. To be read after what is compared with
+        it: a record comes first.
+        """
+        since = self._store.known_since()
+        names = set(self._containers.names())
+        return names if since is not None and self._store.known_since() == since else None
 
     def _remove_part(self, name: str, image: str | None, folder: Path | None) -> None:
         with contextlib.suppress(Busy, HeldBySameJob), container_lock(self._settings, name, "", patience_seconds=0):
