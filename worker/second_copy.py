@@ -47,9 +47,15 @@ class SecondCopy:
         return bool(stale)
 
     def note(self, record: Container) -> None:
-        """Have a file for this record now: what it says is about to become true in the engine."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._write(record.internal_id, _text(record), _WORKERS)
+        """Have a file for this record now: what it says is about to become true in the engine.
+
+        It matters only where the store gets lost too, so a full disk is no reason not to go on.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(record.internal_id, _text(record), _WORKERS)
+        except OSError as error:
+            log.warning("a container was not written down", container=record.internal_id, reason=str(error))
 
     def forget(self, name: str) -> None:
         """Have no file for a container that is deleted; fine when there is none."""

@@ -34,6 +34,8 @@ def install(work: Work) -> None:
 
     As long as a reinstall has not taken over its new spec, the old container is as it was.
     """
+    if work.job.kind == Action.INSTALL:
+        SecondCopy(work.host.settings).note(work.container)  # a host whose record gets lost then knows what was asked
     wanted = work.container.next_spec
     if wanted is not None:
         run_steps(work, [Step("pull", lambda: pull_image(work, wanted)), Step("take", lambda: _take(work, wanted))])
