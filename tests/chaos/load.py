@@ -123,7 +123,7 @@ class Client:
         status, answer = self._call("POST", f"/containers/{server.name}/{action}", repeat=action != "repair")
         if status in (200, 202) and "job_id" in answer:
             server.jobs.append(answer["job_id"])
-        self._check_known(server, status)
+        self._check_known(server, status, answer)
 
     def _rebind(self, server: Server) -> None:
         ports = self._some_ports()
@@ -133,35 +133,33 @@ class Client:
             server.jobs.append(answer["job_id"])
         if status in (200, _UNANSWERED):
             server.rebindings.append((answer.get("job_id"), ports))
-        self._check_known(server, status)
+        self._check_known(server, status, answer)
 
     def _label(self, server: Server) -> None:
         label = secrets.token_hex(4)
-        status, _ = self._call("PATCH", f"/containers/{server.name}", {"labels": {"n": label}})
+        status, answer = self._call("PATCH", f"/containers/{server.name}", {"labels": {"n": label}})
         server.label = _after(status, server.label, label)
-        self._check_known(server, status)
+        self._check_known(server, status, answer)
 
     def _limit(self, server: Server) -> None:
         pids = self._random.randrange(32, 64)
-        status, _ = self._call("POST", f"/containers/{server.name}/resources", {"pids": pids})
+        status, answer = self._call("POST", f"/containers/{server.name}/resources", {"pids": pids})
         server.pids = _after(status, server.pids, pids)
-        self._check_known(server, status)
+        self._check_known(server, status, answer)
 
     def _delete(self, server: Server) -> None:
-        """Delete; one whose deletion was asked for before may be gone by now."""
+        """Delete; one whose deletion was asked for before may be gone by now, or will be."""
         may_be_gone, server.deletion_asked = server.deletion_asked, True
-        status, _ = self._call("DELETE", f"/containers/{server.name}")
+        status, answer = self._call("DELETE", f"/containers/{server.name}")
         if status == 200:
             server.gone()
         elif status in (202, _UNANSWERED):
             server.there = None
         elif status == 404 and may_be_gone:
             server.gone()
-        elif status == 404:
-            server.deletion_asked = False
-            self._check_known(server, status)
         else:
-            server.deletion_asked = False
+            server.deletion_asked = may_be_gone
+            self._check_known(server, status, answer)
 
     def _look(self, server: Server) -> None:
         """Find out what an unanswered call did."""
@@ -173,10 +171,13 @@ class Client:
         elif status == 200:
             self._delete(server)
 
-    def _check_known(self, server: Server, status: int) -> None:
+    def _check_known(self, server: Server, status: int, answer: dict[str, Any]) -> None:
+        """Only a container that is not found is gone; what else was not, the sentence says."""
         if status == 404:
-            self._timeline.wrong(f"{server.name} was created, but a call for it is answered with 404.")
-            server.gone()
+            told = answer.get("error")
+            self._timeline.wrong(f"{server.name} was created, but a call for it is answered with 404: {told}")
+            if answer.get("code") == "container_not_found":
+                server.gone()
 
     def _write(self, server: Server) -> None:
         path = f"notes/{self._number}-{self._random.randrange(4)}"
