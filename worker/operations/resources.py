@@ -60,7 +60,7 @@ def _apply(work: Work, engine_id: str, wanted: Limits) -> None:
         raise  # whether it has happened shows when it answers again
     except LightdError:
         _log.warning("the engine refused new limits and gets the old ones again", container=work.name)
-        runtime.update(engine_id, old)
+        _set(work, engine_id, old)
         raise
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import Conflict, EngineUnavailable
+from fleet.errors import Conflict, EngineUnavailable, NotFound
 from fleet.lifecycle import Action, InstallState
 from fleet.models import Job, Limits
 from fleet.repositories.containers import ContainerRepository
@@ -115,6 +115,22 @@ def test_what_the_engine_refuses_leaves_the_old_limits_in_place(site: Site, monk
     job = site.run(ask(site, memory_bytes=64 * MB))
     assert (job.state, job.error) == ("failed", "The engine refused: device or resource busy")
     assert agreed(site) == before
+
+
+def test_a_container_that_the_engine_is_just_removing_is_no_container_that_is_not_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ready("a")
+
+    def update(runtime: MemoryRuntime, engine_id: str, _limits: Limits) -> None:
+        if runtime.inspect(engine_id) is None:
+            raise NotFound("The engine does not know it: a", code="engine_not_found")
+        runtime.remove(engine_id)
+        raise Conflict("The engine refused: container is marked for removal", code="engine_refused")
+
+    monkeypatch.setattr(MemoryRuntime, "update", update)
+    job = site.run(ask(site, pids=17))
+    assert (job.state, (job.result or {})["code"]) == ("failed", "engine_refused")
 
 
 def test_a_change_that_a_client_makes_meanwhile_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
