@@ -91,3 +91,11 @@ def test_importing_any_domain_module_connects_to_nothing() -> None:
         for node in ast.parse(path.read_text()).body:
             called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
             assert not called, f"{path} calls something when it is imported"
+
+
+def test_no_thread_of_a_test_keeps_a_process_alive_whose_test_has_failed() -> None:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        for call in calls:
+            ends_alone = any(keyword.arg == "daemon" for keyword in call.keywords)
+            assert ends_alone or ast.unparse(call.func) != "threading.Thread", f"{path}:{call.lineno}"

@@ -89,7 +89,7 @@ def test_a_second_relay_goes_on_where_the_first_was_stopped(console: Console, se
 def test_two_relays_at_once_pass_everything_on_once(console: Console, settings: Settings, start: Start) -> None:
     container = start("seq 1 50000")
     arguments = (console, settings, "c", container.id, lambda: False)
-    threads = [threading.Thread(target=relay, args=arguments) for _ in range(3)]
+    threads = [threading.Thread(target=relay, args=arguments, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -89,7 +89,7 @@ def test_a_pattern_that_changes_meanwhile_is_looked_for_from_the_first_line_on(h
     starts.expect(host.record("patched"), found)
     host.containers.amend(host.id_of("patched"), lambda spec: replace(spec, start_pattern="Ready"))
     starts.expect(host.record("patched"), found)
-    thread = threading.Thread(target=starts.run, args=(stop,))
+    thread = threading.Thread(target=starts.run, args=(stop,), daemon=True)
     thread.start()
     try:
         host.await_state("patched", State.RUNNING)

@@ -36,7 +36,7 @@ def _log(folder: Path) -> LogWriter:
 def _running(run: Callable[[threading.Event], None]) -> Iterator[None]:
     """A duty of the agent at work, on a thread of its own."""
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=[stop])
+    thread = threading.Thread(target=run, args=[stop], daemon=True)
     thread.start()
     try:
         yield

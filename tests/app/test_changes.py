@@ -44,7 +44,7 @@ def agent(offered: Services, answer: LightdError | None = None) -> Iterator[list
         taken.append(order)
         orders.answer(order["reply"], answer)
 
-    thread = threading.Thread(target=obey)
+    thread = threading.Thread(target=obey, daemon=True)
     thread.start()
     yield taken
     thread.join(60)

@@ -196,7 +196,7 @@ def test_a_deletion_waits_until_the_container_is_gone(api: Api, worker: Worker, 
         eventually(lambda: offered.containers.get("game").deleting, within_seconds=5, what="the deletion's begin")
         worker.delete("game")
 
-    removing = threading.Thread(target=remove)
+    removing = threading.Thread(target=remove, daemon=True)
     removing.start()
     answer = api.delete("/containers/game")
     removing.join()
@@ -232,7 +232,7 @@ def test_force_makes_no_difference_while_the_host_is_there(api: Api, worker: Wor
         eventually(lambda: dispatched[-1].kind == "delete", within_seconds=5, what="the deletion's begin")
         worker.delete("game")
 
-    removing = threading.Thread(target=remove)
+    removing = threading.Thread(target=remove, daemon=True)
     removing.start()
     assert api.delete("/containers/game?force=true").status_code == 200
     removing.join()
@@ -242,7 +242,9 @@ def test_everyone_who_waits_for_a_deletion_is_told(api: Api, worker: Worker, off
     clients = [Api(api.client.application.test_client(), api.token) for _ in range(3)]
     answers = []
     waiting = [
-        threading.Thread(target=lambda client=client: answers.append(client.delete("/containers/game").status_code))
+        threading.Thread(
+            target=lambda client=client: answers.append(client.delete("/containers/game").status_code), daemon=True
+        )
         for client in clients
     ]
     for thread in waiting:

@@ -269,7 +269,7 @@ class Load:
     def working(self) -> Iterator[None]:
         """The clients work while the block runs, and have ended their last call after it."""
         rest = threading.Event()
-        threads = [threading.Thread(target=client.work, args=(rest,)) for client in self.clients]
+        threads = [threading.Thread(target=client.work, args=(rest,), daemon=True) for client in self.clients]
         for thread in threads:
             thread.start()
         try:

@@ -58,7 +58,7 @@ def test_an_archive_whose_call_was_cut_off_is_packed_once_and_told_by_its_job(st
             cut_off.append(True)
 
     with stopped(stack.pid("long")):
-        call = threading.Thread(target=first)
+        call = threading.Thread(target=first, daemon=True)
         call.start()
         eventually(lambda: calls_at_work(stack), within_seconds=20, what="the first call")
         assert refused(pack(), 409)["code"] == "idempotency_in_progress"

@@ -256,7 +256,7 @@ def _writing(stack: Stack, volume: str) -> Iterator[list[int]]:
                 assert "Retry-After" in answer.headers
             statuses.append(answer.status_code)
 
-    writers = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
+    writers = [threading.Thread(target=write, args=(letter,), daemon=True) for letter in "ab"]
     for writer in writers:
         writer.start()
     try:

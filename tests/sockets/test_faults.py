@@ -29,7 +29,7 @@ class Printer:
         self._api = api
         self._container_id = container_id
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Printer:
         self._thread.start()

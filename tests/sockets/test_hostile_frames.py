@@ -145,7 +145,7 @@ def test_a_flood_of_pings_whose_answers_are_never_read_delays_nobody(api: Api, n
     delays = []
     with api.socket(name) as other, RawSocket(api.url(name), receive_buffer_bytes=4096) as hostile:
         other.wait_for_state("running")
-        flood = threading.Thread(target=_flood, args=(hostile, 3))
+        flood = threading.Thread(target=_flood, args=(hostile, 3), daemon=True)
         flood.start()
         while flood.is_alive():
             began = time.monotonic()

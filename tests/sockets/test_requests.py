@@ -39,7 +39,7 @@ def agent(api: Api, answer: Callable[[dict[str, Any]], str | None]) -> Iterator[
                 if text is not None:
                     orders.answer(order["reply"], Conflict(text) if text else None)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         yield taken

@@ -77,7 +77,7 @@ def keep_calling(calls: dict[str, Callable[[], object]], seconds: float) -> dict
         except BaseException as error:  # noqa: BLE001 (handed to the test's own thread)
             failures.append(error)
 
-    threads = [threading.Thread(target=repeat, args=(name,)) for name in calls]
+    threads = [threading.Thread(target=repeat, args=(name,), daemon=True) for name in calls]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -104,7 +104,7 @@ def test_a_reader_never_sees_half_a_file(root: Root, folder: Path) -> None:
             write_file(root, b"a", versions[turn % 10])
         done.set()
 
-    writer = threading.Thread(target=write_many)
+    writer = threading.Thread(target=write_many, daemon=True)
     writer.start()
     while not done.is_set():
         assert (folder / "a").read_bytes() in versions

@@ -115,7 +115,7 @@ def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.held = threading.Event()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -50,7 +50,7 @@ class Queue:
 
     def run(self, job_id: str) -> None:
         """Deliver a job, once more if need be."""
-        thread = threading.Thread(target=Runner(self.host).run, args=(job_id,))
+        thread = threading.Thread(target=Runner(self.host).run, args=(job_id,), daemon=True)
         thread.start()
         self.threads.append(thread)
 

@@ -134,7 +134,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "web/file").write_bytes(b"pulled" * 10_000)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/file"
         server.shutdown()

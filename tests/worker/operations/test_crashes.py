@@ -204,7 +204,7 @@ def test_two_deliveries_at_once_do_the_work_once(site: Site, monkeypatch: pytest
 
     monkeypatch.setattr(MemoryRuntime, "create", slow_create)
     job = site.create("a")
-    threads = [threading.Thread(target=site.runner.run, args=(job.job_id,)) for _ in range(8)]
+    threads = [threading.Thread(target=site.runner.run, args=(job.job_id,), daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -27,7 +27,7 @@ SCRIPT = "#!/bin/bash\r\necho installing\r\n"
 
 
 def started_in_background(site: Site, job: Job) -> threading.Thread:
-    thread = threading.Thread(target=site.runner.run, args=(job.job_id,))
+    thread = threading.Thread(target=site.runner.run, args=(job.job_id,), daemon=True)
     thread.start()
     return thread
 

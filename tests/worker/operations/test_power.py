@@ -254,7 +254,7 @@ def test_a_restart_whose_process_ended_before_it_was_parked_goes_on(
     def deliver_again(_lock: object) -> None:
         monkeypatch.undo()
         _lock.disown()
-        follower = threading.Thread(target=site.runner.run, args=(job.job_id,))
+        follower = threading.Thread(target=site.runner.run, args=(job.job_id,), daemon=True)
         follower.start()
         followers.append(follower)
 
@@ -323,7 +323,7 @@ def test_a_second_delivery_steps_aside_and_another_job_waits(site: Site) -> None
     with container_lock(site.host.settings, "a", job.job_id):
         assert site.run(job).state == "queued"
         deletion = site.ask("a", Action.DELETE)
-        thread = threading.Thread(target=site.runner.run, args=(deletion.job_id,))
+        thread = threading.Thread(target=site.runner.run, args=(deletion.job_id,), daemon=True)
         thread.start()
         thread.join(0.2)
         assert thread.is_alive()
@@ -355,7 +355,7 @@ def test_an_unexpected_error_ends_the_job_without_its_internals(site: Site, monk
 def test_a_lease_is_held_while_a_job_is_worked_on(site: Site) -> None:
     site.install_behaves("a", seconds=None)
     job = site.create("a", install_script="sleep")
-    thread = threading.Thread(target=site.runner.run, args=(job.job_id,))
+    thread = threading.Thread(target=site.runner.run, args=(job.job_id,), daemon=True)
     thread.start()
     eventually(lambda: site.redis.ttl(f"lightd:lease:{job.job_id}") >= 5, within_seconds=5, what="the lease")
     eventually(lambda: site.redis.ttl(f"lightd:lease:{job.job_id}") == 4, within_seconds=5, what="its aging")

@@ -42,7 +42,7 @@ def silent_registry() -> Iterator[str]:
             """Nobody reads it."""
 
     server = HTTPServer(("127.0.0.1", 0), Silent)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"127.0.0.1:{server.server_port}"
     released.set()
