@@ -25,6 +25,7 @@ from fleet.models import Job
 from fleet.repositories.idempotency import (
     LEASE_SECONDS,
     LONGEST_KEPT,
+    Claimed,
     Idempotency,
     KeptAnswer,
     TiedJob,
@@ -72,10 +73,10 @@ def _begin() -> Response | None:
         raise Invalid(f"{HEADER} must be 1 to 255 plain characters.", code="invalid_idempotency_key")
     name = hashlib.sha256(f"{g.principal.digest} {sent}".encode()).hexdigest()
     found = _claim(name, repeatable=getattr(view, "is_repeatable", False))
-    if found is not None:
+    if not isinstance(found, Claimed):
         return _answer_again(found)
     current_idempotency.set(name)
-    g.idempotency = name, gevent.spawn(_stay, services().idempotency, name)
+    g.idempotency = name, found.number, gevent.spawn(_stay, services().idempotency, name)
     return None
 
 
@@ -86,7 +87,7 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _claim(name: str, *, repeatable: bool) -> KeptAnswer | TiedJob | None:
+def _claim(name: str, *, repeatable: bool) -> KeptAnswer | TiedJob | Claimed:
     """Like the repository's, but waits a while for a first call that is still at work."""
     fingerprint, deadline = _fingerprint(), time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -112,18 +113,18 @@ def _end(response: Response) -> Response:
     found = g.pop("idempotency", None)
     if found is None:
         return response
-    name, staying = found
+    name, number, staying = found
     staying.kill(block=False)
     current_idempotency.set(None)
     try:
         if response.status_code == 500 or g.get("in_doubt"):
-            services().idempotency.doubt(name)
+            services().idempotency.doubt(name, number)
         elif not _is_kept(response):
-            services().idempotency.release(name)
+            services().idempotency.release(name, number)
         else:
             body = response.get_data(as_text=True)
             kept = KeptAnswer(response.status_code, response.content_type or "application/json", body)
-            services().idempotency.keep(name, kept)
+            services().idempotency.keep(name, number, kept)
     except RedisError as error:
         # The deed is done; when its lease has run out the key tells what is known of it.
         _log.warning("the answer for an idempotency key was not kept", reason=str(error))

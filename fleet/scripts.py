@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from fleet.errors import StillRunning
 from fleet.keys import lua_functions
 from fleet.store import Client
 
@@ -35,11 +36,16 @@ class Scripts:
         self._loaded: dict[str, Any] = {}
 
     def run(self, name: str, request: dict[str, Any]) -> list[str]:
-        """Run script `name`; returns `["ok", …]` or `["refused", reason, …]`. None values are left out."""
+        """Run script `name`; returns `["ok", …]` or `["refused", reason, …]`. None values are left out.
+
+        Raises StillRunning when it was to do what the same call, under its idempotency key, was refused meanwhile.
+        """
         script = self._loaded.get(name)
         if script is None:
             script = self._loaded[name] = self._redis.register_script(source(name))
         answer: list[str] = script(args=[json.dumps(without_none(request))])
+        if answer[:2] == ["refused", "answered"]:
+            raise StillRunning("Another try of this call, under the same Idempotency-Key, was answered; send it again.")
         return answer
 
 

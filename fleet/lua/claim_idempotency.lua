@@ -25,4 +25,4 @@ redis.call('EXPIRE', keys, request.kept_seconds)
 redis.call('HSET', record, 'fingerprint', request.fingerprint, 'owner', request.owner)
 redis.call('EXPIRE', record, request.kept_seconds)
 redis.call('SET', lease, '1', 'EX', request.lease_seconds)
-return {'ok'}
+return {'ok', tostring(redis.call('HINCRBY', record, 'number', 1))}

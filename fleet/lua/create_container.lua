@@ -3,8 +3,8 @@
 local request = cjson.decode(ARGV[1])
 local id = request.container.internal_id
 
-local tied = tied_job(request.job)
-if tied then return {'same', tied} end
+local other = other_try(request.job)
+if other then return other end
 if redis.call('EXISTS', K.container(id)) == 1 then return refuse('exists') end
 -- The engine calls the install of `x` what it calls the server of `x-install`: of these two only one may be there.
 local base = id:match('^(.+)%-install$')

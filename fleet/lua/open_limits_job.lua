@@ -3,8 +3,8 @@
 local request = cjson.decode(ARGV[1])
 local id = request.job.internal_id
 local record = redis.call('HMGET', K.container(id), 'state', 'deleting', 'limits_job')
-local tied = tied_job(request.job)
-if tied then return {'same', tied} end
+local other = other_try(request.job)
+if other then return other end
 if not record[1] then return refuse('missing') end
 if record[2] == '1' then return refuse('deleting') end
 if record[1] == 'installing' then return refuse('installing') end

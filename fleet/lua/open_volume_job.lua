@@ -2,8 +2,8 @@
 -- cannot be deleted under one.
 local request = cjson.decode(ARGV[1])
 local volume = request.job.volume_id
-local tied = tied_job(request.job)
-if tied then return {'same', tied} end
+local other = other_try(request.job)
+if other then return other end
 if redis.call('HGET', K.volume(volume), 'state') ~= 'ready' then return refuse('missing') end
 local current = redis.call('GET', K.volume_job(volume))
 if current and is_open(current) then return refuse('busy', current) end

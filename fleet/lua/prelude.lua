@@ -3,6 +3,7 @@
 
 local JOB_LIFETIME_SECONDS = 7 * 24 * 3600
 local REPLY_LIFETIME_SECONDS = 60
+local CALL_LIFETIME_SECONDS = 24 * 3600 -- as long as claim_idempotency keeps a call
 local FEED_LENGTH = 512
 local HISTORY_LENGTH = 500
 
@@ -48,12 +49,19 @@ end
 
 -- The job that a call under an idempotency key began or joined: told again if the call dies before its answer.
 local function tie_job(job, id)
-  if job.idempotency then redis.call('HSET', K.idempotency(job.idempotency), 'job_id', id) end
+  if not job.idempotency then return end
+  local record = K.idempotency(job.idempotency)
+  redis.call('HSET', record, 'job_id', id)
+  if redis.call('TTL', record) < 0 then redis.call('EXPIRE', record, CALL_LIFETIME_SECONDS) end
 end
 
--- The job that this very call has begun already: the store may have got an earlier try of it late, or only now.
-local function tied_job(job)
-  return job and job.idempotency and redis.call('HGET', K.idempotency(job.idempotency), 'job_id')
+-- What a script answers that is to do what another try of the very call has done, or was refused: the store may have
+-- got an earlier try late, or only now.
+local function other_try(job)
+  if not job or not job.idempotency then return nil end
+  local found = redis.call('HMGET', K.idempotency(job.idempotency), 'job_id', 'answer')
+  if found[1] then return {'same', found[1]} end
+  if found[2] then return {'refused', 'answered'} end
 end
 
 -- Record a new job. A job that waits for an exit has a time for its SIGKILL.

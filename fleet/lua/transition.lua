@@ -17,8 +17,8 @@ local record = redis.call('HMGET', K.container(id), 'state', 'job_id', 'containe
   'node', 'restart_at')
 local state, current, node = record[1], record[2], record[6]
 
-local tied = tied_job(request.job)
-if tied then return {'same', tied} end
+local other = other_try(request.job)
+if other then return other end
 if not state then return refuse('missing') end
 if request.job and record[5] == '1' and request.job.kind ~= 'delete' then return refuse('deleting', current) end
 if guard.states then

@@ -42,6 +42,13 @@ class TiedJob:
     job_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The call shall be done; `number` says which try of it this is."""
+
+    number: str
+
+
 class Idempotency:
     """All records of idempotency keys, at most `most` of a token. A record's name says whose key it is, and which."""
 
@@ -50,8 +57,8 @@ class Idempotency:
         self._most = most
         self._scripts = Scripts(redis)
 
-    def claim(self, name: str, owner: str, fingerprint: str, *, repeatable: bool) -> KeptAnswer | TiedJob | None:
-        """Begin a call of the token whose digest is `owner`; None when it is the first and shall be done.
+    def claim(self, name: str, owner: str, fingerprint: str, *, repeatable: bool) -> KeptAnswer | TiedJob | Claimed:
+        """Begin a call of the token whose digest is `owner`; Claimed when it is the first and shall be done.
 
         `fingerprint` stands for what is asked. `repeatable` says that a call which died without a job tied to it may
         be done again. Raises StillRunning, Conflict for another request or one whose outcome nobody knows, or TooMany.
@@ -80,25 +87,25 @@ class Idempotency:
             )
         if answer[0] == "refused":
             raise _refusal(answer[1])
-        return None
+        return Claimed(answer[1])
 
     def renew(self, name: str) -> None:
         """Show that the call is still at work; at least every LEASE_SECONDS."""
         self._redis.set(key("idempotency_lease", name), "1", ex=LEASE_SECONDS, xx=True)
 
-    def keep(self, name: str, answer: KeptAnswer) -> None:
+    def keep(self, name: str, number: str, answer: KeptAnswer) -> None:
         """Keep a call's answer for whoever asks the same; of one that is too long only that it was done."""
         if len(answer.body) > LONGEST_KEPT:
             answer = KeptAnswer(409, "application/json", json.dumps(_TOO_LONG))
-        self._scripts.run("end_idempotency", {"name": name, "answer": json.dumps(asdict(answer))})
+        self._scripts.run("end_idempotency", {"name": name, "number": number, "answer": json.dumps(asdict(answer))})
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, number: str) -> None:
         """End a call whose answer is not kept: it may be tried again."""
-        self._scripts.run("end_idempotency", {"name": name})
+        self._scripts.run("end_idempotency", {"name": name, "number": number})
 
-    def doubt(self, name: str) -> None:
+    def doubt(self, name: str, number: str) -> None:
         """End a call of which nobody knows whether it was done, or will be: it is as if its process had died."""
-        self._scripts.run("end_idempotency", {"name": name, "in_doubt": True})
+        self._scripts.run("end_idempotency", {"name": name, "number": number, "in_doubt": True})
 
 
 def _refusal(reason: str) -> Conflict:

@@ -17,9 +17,10 @@ from werkzeug.test import TestResponse
 from app import create_app
 from app.idempotency import HEADER, REPLAYED
 from app.services import Services
+from fleet.errors import StillRunning
 from fleet.models import Job, Volume
 from fleet.repositories.containers import ContainerRepository
-from fleet.repositories.idempotency import LONGEST_KEPT
+from fleet.repositories.idempotency import LONGEST_KEPT, Claimed, Idempotency
 from fleet.repositories.volumes import VolumeRepository
 from fleet.settings import Settings
 from fleet.store import Client, connect
@@ -310,3 +311,56 @@ def test_a_call_whose_store_failed_may_have_been_done(
         assert send(api, "/volumes", {"size": 16}).status_code == 503
     refused = send(api, "/volumes", {"size": 16})
     assert (refused.status_code, refused.json["code"]) == (409, "idempotency_interrupted")
+
+
+def test_what_a_store_that_hung_would_do_late_is_not_done_once_the_call_was_refused(
+    api: Api, volume: Volume, offered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[Callable[[], Job | str]] = []
+    create = ContainerRepository.create
+
+    def hang(*arguments: Any) -> Job | str:
+        late.append(partial(create, *arguments))
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContainerRepository, "create", hang)
+        assert send(api, "/containers", SERVER).status_code == 503
+    api.post("/containers", SERVER)
+    assert send(api, "/containers", SERVER).json["code"] == "container_exists"
+    offered.containers.forget("game")
+    with pytest.raises(StillRunning):
+        late[0]()
+    assert not offered.containers.exists("game")
+
+
+@pytest.mark.parametrize("end", [Idempotency.release, Idempotency.doubt])
+def test_the_late_end_of_a_call_does_not_end_the_next_one(
+    offered: Services, store: Client, end: Callable[[Idempotency, str, str], None]
+) -> None:
+    records = offered.idempotency
+    first = records.claim("name", "owner", "asked", repeatable=True)
+    let_leases_run_out(store)
+    second = records.claim("name", "owner", "asked", repeatable=True)
+    assert isinstance(first, Claimed) and isinstance(second, Claimed)
+    end(records, "name", first.number)
+    with pytest.raises(StillRunning):
+        records.claim("name", "owner", "asked", repeatable=True)
+    end(records, "name", second.number)
+    assert isinstance(records.claim("name", "owner", "asked", repeatable=True), Claimed)
+
+
+def test_a_job_whose_key_was_forgotten_is_not_remembered_for_ever(
+    api: Api, volume: Volume, store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store that was emptied while the call was at work."""
+    create = ContainerRepository.create
+
+    def forget_first(*arguments: Any) -> Job | str:
+        store.delete(*store.keys("lightd:idempotency:*"))
+        return create(*arguments)
+
+    monkeypatch.setattr(ContainerRepository, "create", forget_first)
+    assert send(api, "/containers", SERVER).status_code == 200
+    (record,) = store.keys("lightd:idempotency:*")
+    assert 0 < store.ttl(record) <= SAME_CALL_SECONDS
