@@ -83,15 +83,17 @@ class KnownStore:
 
     def accept(self) -> None:
         """Go by the store's contents from now on."""
-        self._write(self._signs_file, str(self._nodes.signs(self._node)))
-        self._write(self._file, self._nodes.generation())
+        generation = self._nodes.generation()
+        self._write(self._signs_file, f"{self._nodes.signs(self._node)} {generation}")
+        self._write(self._file, generation)
 
     def note_signs(self) -> None:
         """Remember how many signs of life of this host the store has counted; on a full disk, at a later one."""
+        generation = self.kept()  # first: another store may be accepted at this moment, and has counted fewer
         counted = self._nodes.signs(self._node)
         if counted > self._noted_signs():
             with contextlib.suppress(OSError):
-                self._write(self._signs_file, str(counted))
+                self._write(self._signs_file, f"{counted} {generation}")
 
     def _is_older(self) -> bool:
         """Whether the store has forgotten signs of life that it had counted."""
@@ -99,8 +101,10 @@ class KnownStore:
         return noted > 0 and self._nodes.signs(self._node) + _LOST_SIGNS < noted
 
     def _noted_signs(self) -> int:
+        """What is remembered of the store that this host goes by."""
         try:
-            return int(self._signs_file.read_text())
+            counted, *generation = self._signs_file.read_text().split()
+            return int(counted) if generation in ([], [self.kept()]) else 0
         except (FileNotFoundError, ValueError):  # none yet, or lost with the power
             return 0
 

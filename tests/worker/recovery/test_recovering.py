@@ -421,6 +421,24 @@ def test_a_store_that_lost_its_last_seconds_is_still_gone_by(emptied: Emptied) -
     assert emptied.store.is_known()
 
 
+def test_a_store_that_is_recovered_while_signs_of_life_are_noted_stays_known(
+    emptied: Emptied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = NodeRepository(emptied.site.redis, 15)
+    emptied.site.redis.set(key("signs", NODE), 57)
+    agent = KnownStore(nodes, emptied.settings.data, node=NODE)
+
+    def signs(_node: str) -> int:
+        monkeypatch.undo()
+        emptied.lose()
+        assert emptied.recover() == []
+        return 57
+
+    monkeypatch.setattr(nodes, "signs", signs)
+    agent.note_signs()
+    assert agent.is_known()
+
+
 def test_a_record_of_another_container_stays_unless_forced(emptied: Emptied) -> None:
     emptied.site.running("a")
     emptied.lose()
