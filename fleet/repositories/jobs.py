@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.contextvars import get_contextvars
 
-from fleet.errors import Conflict, NodeTimeout, NotFound
+from fleet.errors import Conflict, NodeTimeout, NotFound, Unavailable
 from fleet.identifiers import new_job_id
 from fleet.keys import key
 from fleet.models import Job
@@ -165,14 +165,20 @@ class JobRepository:
             pipe.execute()
 
     def wait(self, job_id: str, seconds: float) -> Job:
-        """The job once it has ended; raises NodeTimeout when that takes longer. Any number of callers may wait."""
+        """The job once it has ended; raises NodeTimeout when that takes longer, Unavailable when the store lost it.
+
+        Any number of callers may wait.
+        """
         reply = key("reply", job_id)
-        if self.get(job_id).is_open:
+        if self._redis.hget(key("job", job_id), "state") in ("queued", "running"):
             # The answer is moved onto its own list, not taken off: it wakes the next who waits.
             answer = self._blocking.blmove(reply, reply, seconds, src="LEFT", dest="RIGHT")
             if answer is None:
                 raise NodeTimeout("The node has not finished this yet; see the job.")
-        return self.get(job_id)
+        try:
+            return self.get(job_id)
+        except NotFound as error:  # what the caller asked about may well be there
+            raise Unavailable(f"The store has lost job {job_id}; look what was done.", code="job_lost") from error
 
     def unattended(self, node: str, silent_seconds: float) -> list[Job]:
         """Open jobs of a host that nobody has a lease on and that were enqueued `silent_seconds` ago or more."""

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from app import create_app
 from app.containers import deletion
 from app.services import Services
 from fleet.console import Append
 from fleet.models import Job, Node, Volume
+from fleet.settings import Settings
+from fleet.store import Client, connect
 from tests.app.conftest import NODE, VOLUME, Api
 from tests.app.worker import Worker
 from tests.support.deadline import eventually
@@ -203,6 +206,15 @@ def test_a_deletion_waits_until_the_container_is_gone(api: Api, worker: Worker, 
     assert (answer.status_code, answer.json) == (200, {"message": "Container deleted successfully"})
     assert api.get("/containers/game").status_code == 404
     assert api.delete("/containers/game").status_code == 404
+
+
+def test_a_job_that_the_store_lost_does_not_make_its_container_one_that_is_not_found(
+    settings: Settings, api: Api, worker: Worker, store: Client
+) -> None:
+    worker.install("game")
+    losing = Api(create_app(settings, connect(settings), lambda _job: store.flushall()).test_client(), api.token)
+    answer = losing.delete("/containers/game")
+    assert (answer.status_code, answer.json["code"]) == (503, "job_lost")
 
 
 def test_a_container_of_an_offline_host_is_deleted_by_force_only(
