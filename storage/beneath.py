@@ -1,7 +1,8 @@
 """Opening what lies beneath a volume, and nothing else, whoever rearranges it meanwhile.
 
 The kernel itself resolves every path, through `openat2` with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS,
-so there is no moment between a check and a use. All later steps work on the descriptors it returned.
+so there is no moment between a check and a use; where it gives up, every step is taken from a folder that is held open.
+All later steps work on the descriptors it returned.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.errors import Conflict, NotFound, PathTraversal, Unavailable
+from fleet.errors import Conflict, NotFound, PathTraversal
 from storage.room import Room
+from storage.stepwise import open_in_steps
 
 # asm-generic gives new system calls the same number on every architecture that Lightd runs on.
 _OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
-# The kernel answers EAGAIN when a rename anywhere on the host raced with a `..` it followed.
-_ATTEMPTS = 256
+# The kernel answers EAGAIN when a rename anywhere on the host raced with a `..` it followed. A program that renames all
+# the time would keep everybody else from such paths.
+_ATTEMPTS = 16
 _RENAME_NOREPLACE = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -63,8 +66,8 @@ def opened_root(folder: Path, owner: tuple[int, int], room: Room | None = None) 
 def open_beneath(folder_fd: int, path: bytes, flags: int) -> int:
     """Open `path` below `folder_fd`; symlinks are followed as long as they stay below it.
 
-    Raises PathTraversal where they do not, Unavailable when the tree changes too fast to resolve the path,
-    and OSError for the rest.
+    Raises PathTraversal where they do not, Unavailable when the tree changes too fast to resolve a very long path, and
+    OSError for the rest.
     """
     how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
     for _ in range(_ATTEMPTS):
@@ -83,7 +86,7 @@ def open_beneath(folder_fd: int, path: bytes, flags: int) -> int:
         if code in (errno.EXDEV, errno.ELOOP):
             raise PathTraversal
         raise OSError(code, os.strerror(code), os.fsdecode(path))
-    raise Unavailable("The folders on this path are being moved all the time; try again.")
+    return open_in_steps(folder_fd, path, flags)
 
 
 @contextmanager

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import LightdError
+from fleet.errors import LightdError, PathTraversal
 from storage.beneath import open_beneath, opened_root
 from storage.paths import checked_path
+from storage.stepwise import open_in_steps
 
 PIECES = st.sampled_from(
     ["..", ".", "/", "\\", "%2e", "%2f", "%5c", "%00", "\0", "C:", "~", "a", "ü", "\udcff", "\ud800", " "]
@@ -41,3 +44,65 @@ def test_the_kernel_never_opens_anything_outside_whatever_the_path(path: bytes) 
                 assert os.readlink(f"/proc/self/fd/{fd}").startswith(str(folder))
             finally:
                 os.close(fd)
+
+
+LINKS = {
+    "link": "a",
+    "up": "a/b/..",
+    "out": "../..",
+    "root": "/",
+    "loop": "loop",
+    "to-file": "a/file",
+    "slashed": "a/",
+    "wrong": "a/file/",
+    "a/far": "../link/b/../file",
+    "a/b/top": "../../up",
+    "gone": "a/nothing",
+}
+OPENINGS = [
+    os.O_PATH,
+    os.O_PATH | os.O_NOFOLLOW,
+    os.O_PATH | os.O_DIRECTORY,
+    os.O_RDONLY | os.O_DIRECTORY,
+    os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW,
+    os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW,
+]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Iterator[int]:
+    """The descriptor of a folder full of links."""
+    folder = tmp_path / "volume"
+    (folder / "a/b").mkdir(parents=True)
+    (folder / "a/file").write_text("x")
+    for name, target in LINKS.items():
+        (folder / name).symlink_to(target)
+    with opened_root(folder, (0, 0)) as root:
+        yield root.fd
+
+
+def opened_by(way: Callable[[int, bytes, int], int], folder_fd: int, path: bytes, flags: int) -> object:
+    """What is opened, or how that is refused."""
+    try:
+        fd = way(folder_fd, path, flags)
+    except PathTraversal:
+        return "refused"
+    except OSError as error:
+        return error.errno
+    try:
+        found = os.fstat(fd)
+        return found.st_dev, found.st_ino, found.st_mode
+    finally:
+        os.close(fd)
+
+
+@given(
+    st.lists(st.sampled_from(["..", ".", "a", "b", "file", "", "nothing", *LINKS]), max_size=8).map("/".join),
+    st.sampled_from(OPENINGS),
+)
+@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_steps_lead_where_the_kernel_goes(linked: int, path: str, flags: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    by_kernel = opened_by(open_beneath, linked, os.fsencode(path), flags)
+    assert opened_by(open_in_steps, linked, os.fsencode(path), flags) == by_kernel
+    assert len(os.listdir("/proc/self/fd")) == before

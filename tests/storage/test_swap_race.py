@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import LightdError
-from storage.beneath import Root
+from storage.beneath import _ATTEMPTS, Root
 from storage.copying import copy
 from storage.folders import make_folder
 from storage.listing import list_detailed
@@ -54,8 +54,12 @@ def test_the_race_is_real_a_naive_check_falls_for_it(folder: Path, naive: str) -
     pytest.fail("The naive way never escaped, so this harness proves nothing.")
 
 
+@pytest.mark.parametrize("attempts", [_ATTEMPTS, 0], ids=["by the kernel", "in steps"])
 @pytest.mark.parametrize("seconds", [3, pytest.param(12, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
-def test_no_call_on_files_ever_escapes(root: Root, folder: Path, seconds: int) -> None:
+def test_no_call_on_files_ever_escapes(
+    root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, attempts: int
+) -> None:
+    monkeypatch.setattr("storage.beneath._ATTEMPTS", attempts)
     outside = lay_trap(folder)
     before = {path: path.stat() for path in (outside, outside / "file")}
 
@@ -108,3 +112,20 @@ def test_no_call_on_files_ever_escapes(root: Root, folder: Path, seconds: int) -
     for path, old in before.items():
         now = path.stat()
         assert (now.st_mode, now.st_uid, now.st_mtime_ns) == (old.st_mode, old.st_uid, old.st_mtime_ns)
+
+
+def test_programs_that_rename_all_the_time_keep_nobody_from_a_path_that_goes_up(
+    root: Root, folder: Path, tmp_path: Path
+) -> None:
+    """The kernel begins such a path anew when anything was renamed meanwhile, on whatever disk."""
+    write_file(root, b"a/link-30", b"x")
+    for number in range(30):
+        (folder / f"a/link-{number}").symlink_to(f"../a/link-{number + 1}")
+    with ExitStack() as storm:
+        for number in range(4):
+            other = tmp_path / f"{number}" / "volume"
+            other.mkdir(parents=True)
+            lay_trap(other)
+            storm.enter_context(swapping(other))
+        for _ in range(2_000):
+            assert read_text(root, b"a/link-0") == "x"
