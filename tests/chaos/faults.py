@@ -80,12 +80,14 @@ def _empty_store(scene: Scene) -> bool:
     """The record is lost, and brought back. Clients wait meanwhile; jobs that are under way do not."""
     place, stack = scene.place, scene.place.stack
     with scene.load.paused():
-        in_engine, copies = _held(place)
+        in_engine, before = _held(place)
         for name in ("store", "stream"):
             address = f"unix://{stack.data}/run/{name}.sock"
             eventually(partial(_flushed, address), within_seconds=30, what=f"an empty {name}")
+        after = _copies(place)  # the agent may just have written some again
         for server in scene.load.servers:
-            server.lose_the_record(server.name in in_engine, copies.get(server.name))
+            copies = [copy for copy in (before.get(server.name), after.get(server.name)) if copy is not None]
+            server.lose_the_record(server.name in in_engine, copies)
         _recover(scene)
         stack.lightd("token", "what")
         stack.wait_ready()
@@ -103,7 +105,11 @@ def _held(place: Place) -> tuple[set[str], dict[str, Container]]:
     """What the host can tell of: names of the containers in the engine, and its own copies by name."""
     with closing(place.engine.client()) as client:
         names = {found.labels[LABEL_ID] for found in _servers(client)}
-    return names, {copy.internal_id: copy for copy in SecondCopy(place.settings).read()}
+    return names, _copies(place)
+
+
+def _copies(place: Place) -> dict[str, Container]:
+    return {copy.internal_id: copy for copy in SecondCopy(place.settings).read()}
 
 
 def _recover(scene: Scene) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleet.models import Container, Job
@@ -41,16 +41,17 @@ class Server:
         self.there, self.deletion_asked = False, False
         self.ports, self.rebindings = set(), []
 
-    def lose_the_record(self, in_engine: bool, copy: Container | None) -> None:
+    def lose_the_record(self, in_engine: bool, copies: Sequence[Container]) -> None:
         """The store was emptied. The host has the container in its engine, or a copy of its record, or nothing.
 
-        A copy may be seconds old; the engine knows limits as they are and labels as they were at the creation.
+        `copies` were seen before and after that. A copy may be seconds old; the engine knows limits as they are and
+        labels as they were at the creation.
         """
-        held = in_engine or copy is not None
+        held = in_engine or bool(copies)
         if self.there is not False:
             self.there = True if self.there and held and not self.deletion_asked else None
         self.label.add("")
-        if copy is not None:
+        for copy in copies:
             self.label.add(copy.spec.labels.get("n", ""))
             self.pids |= set() if in_engine else {copy.spec.limits.pids}
         self.ports |= {ports for _, ports in self.rebindings}
