@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -106,3 +107,18 @@ def test_steps_lead_where_the_kernel_goes(linked: int, path: str, flags: int) ->
     by_kernel = opened_by(open_beneath, linked, os.fsencode(path), flags)
     assert opened_by(open_in_steps, linked, os.fsencode(path), flags) == by_kernel
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_steps_hold_open_no_more_than_where_they_are(tmp_path: Path) -> None:
+    """A container can make links that go to and fro thousands of times."""
+    (tmp_path / "a").mkdir()
+    for number in range(30):
+        (tmp_path / f"{number}").symlink_to("a/../" * 800 + f"{number + 1}")
+    (tmp_path / "30").mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened_root(tmp_path, (0, 0)) as root:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (root.fd + 32, limits[1]))
+        try:
+            os.close(open_in_steps(root.fd, b"0", os.O_PATH | os.O_DIRECTORY))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
